@@ -1,0 +1,1 @@
+"""Kinds of judge, one file each."""

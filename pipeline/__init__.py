@@ -1,0 +1,1 @@
+"""pairwright's pipeline: from articles to a preference dataset, one straight path."""

@@ -1,0 +1,1 @@
+"""Ways to get candidate answers, one file each."""

@@ -1,0 +1,399 @@
+"""The nouns: what flows through the pipeline, frozen, typed and identified by content.
+
+A record's id is a digest of the fields named in its `IDENTITY`. What is left out is left out for a reason:
+
+    Article      source_id, title, subtitle, author, link, platform, licence, language: where and under which name
+                 it was found. The same text found twice is one article.
+    Chunk        text, sentences: they follow from the article and the offsets.
+    Request      engine: the recipe's private name for who answers; prompt: its messages already say everything.
+    Answer       model, family, sampling, spans: how a text came about does not make it another text.
+    Candidates   source, prompt, requests: as above.
+    Preference   verdicts, chosen, rejected, strength, reason, requests: what was thought of the pair, not the pair.
+
+Ids are written beside each record (people grep for them) and compared when it is read back, so that an edited
+line is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, JsonValue, computed_field, model_validator
+from pydantic_core import to_jsonable_python
+
+from pipeline.identity import digest
+
+
+class Record(BaseModel):
+    """A frozen value: strict about unknown keys, documented field by field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Identified(Record):
+    """A record with an id: the digest of the fields that make it what it is."""
+
+    IDENTITY: ClassVar[tuple[str, ...]]
+
+    # mypy cannot see that pydantic understands a cached_property below computed_field
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def id(self) -> str:
+        """Digest of the identity fields."""
+        return digest(
+            type(self).__name__, to_jsonable_python({name: getattr(self, name) for name in self.IDENTITY})
+        )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_id(cls, data: Any, handler: Callable[[Any], Self]) -> Self:  # noqa: ANN401  whatever was given
+        if not isinstance(data, dict) or "id" not in data:
+            return handler(data)
+        record = handler({key: value for key, value in data.items() if key != "id"})
+        if record.id != data["id"]:
+            raise ValueError(f"id {data['id']!r} is not the digest of this {cls.__name__}: it was edited")
+        return record
+
+
+class Span(Record):
+    """A stretch of a text in characters (Unicode code points), half-open: `text[start:end]`."""
+
+    start: int
+    """First character, counted from 0."""
+    end: int
+    """One past the last character."""
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"a span needs 0 <= start < end, not {self.start}..{self.end}")
+        return self
+
+    def of(self, text: str) -> str:
+        """The stretch of `text` that this span names."""
+        return text[self.start : self.end]
+
+
+class Article(Identified):
+    """A source text as its author wrote it, and where it was found."""
+
+    IDENTITY = ("text",)
+
+    source_id: str
+    """The id that its source gives it, or its path; decides between train and test, so it outlives edits."""
+    title: str = ""
+    """Title, empty if none is known."""
+    text: str
+    """The whole text: punctuation, code and accents as written."""
+    author: str = ""
+    """Who wrote it."""
+    link: str = ""
+    """Where it was published."""
+    platform: str = ""
+    """Site or medium."""
+    licence: str = ""
+    """Licence of the text, as its source states it."""
+
+
+class Chunk(Identified):
+    """A stretch of an article, small enough for one prompt."""
+
+    IDENTITY = ("article_id", "start", "end")
+
+    article_id: str
+    """Id of the article that it was cut from."""
+    start: int
+    """First character in the article."""
+    end: int
+    """One past the last character in the article."""
+    text: str
+    """`article.text[start:end]`, always."""
+    sentences: tuple[Span, ...]
+    """Its sentences (a code block or a heading counts as one), in order, as spans of the chunk's own text."""
+
+    @model_validator(mode="after")
+    def _as_long_as_it_says(self) -> Self:
+        if len(self.text) != self.end - self.start:
+            raise ValueError(f"{self.start}..{self.end} is not the length of the text, {len(self.text)}")
+        return self
+
+
+Origin = Literal["extracted", "generated", "given"]
+
+
+class Sampling(Record):
+    """How a model draws its words. None leaves a setting to the server."""
+
+    temperature: float | None = None
+    """0 repeats itself, 1 is the model's own spread."""
+    top_p: float | None = None
+    """Smallest set of words whose probability reaches this, in (0, 1]."""
+    max_tokens: int | None = None
+    """Longest reply, in tokens."""
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    """Who speaks."""
+    content: str
+    """What is said."""
+
+
+class PromptRef(Record):
+    """Which prompt a request was rendered from."""
+
+    name: str
+    """Name of the prompt file."""
+    version: str
+    """Digest of its text."""
+
+
+class Address(Record):
+    """Whom a request goes to."""
+
+    engine: str
+    """The recipe's name for the engine."""
+    model: str
+    """Model, as the provider calls it."""
+    provider: str
+    """Who serves the model: two providers may serve different things under one model name."""
+    family: str
+    """The model's kin, such as gpt or qwen: a judge may favour its own."""
+
+
+class ResponseSchema(Record):
+    """The JSON that a reply must be."""
+
+    name: str
+    """Name for the server: letters, digits and underscores."""
+    json_schema: dict[str, JsonValue]
+    """JSON schema of the reply."""
+
+
+class Request(Identified):
+    """One model call, complete. Two equal requests may share one reply."""
+
+    IDENTITY = ("model", "provider", "messages", "sampling", "response_schema", "draw")
+
+    engine: str
+    """The recipe's name for who answers."""
+    model: str
+    """Model, as the provider calls it."""
+    provider: str
+    """Who serves it."""
+    messages: tuple[Message, ...]
+    """The conversation so far."""
+    sampling: Sampling
+    """How the reply is drawn."""
+    response_schema: ResponseSchema | None = None
+    """The JSON that the reply must be, or None for free text."""
+    draw: int = 0
+    """Which of several draws of one prompt this is, from 0."""
+    prompt: PromptRef
+    """Which prompt it was rendered from."""
+
+
+FinishReason = Literal["stop", "length", "refusal"]
+
+
+class Usage(Record):
+    """Tokens of one call."""
+
+    prompt_tokens: int = 0
+    """Tokens sent, cached ones included."""
+    cached_tokens: int = 0
+    """Tokens sent that the server had in its cache."""
+    completion_tokens: int = 0
+    """Tokens received."""
+
+
+class Reply(Record):
+    """What came back from one request."""
+
+    text: str
+    """The reply, or the refusal's words."""
+    finish_reason: FinishReason
+    """`stop`: complete; `length`: cut off; `refusal`: the model or a content filter declined."""
+    usage: Usage = Usage()
+    """Tokens."""
+    cost_usd: float | None
+    """What it cost in US dollars; None if the price is not known, never 0 for that."""
+    model: str
+    """Model as the provider named it in the reply."""
+
+
+class Answer(Identified):
+    """One answer to an instruction."""
+
+    IDENTITY = ("text", "origin")
+
+    text: str
+    """The answer."""
+    origin: Origin
+    """`extracted`: cut from the article; `generated`: a model's words; `given`: from a dataset."""
+    model: str = ""
+    """Model that wrote it, as the provider named it; for an extracted answer the one that chose the sentences."""
+    family: str = ""
+    """Kin of that model."""
+    sampling: Sampling | None = None
+    """How it was drawn."""
+    spans: tuple[Span, ...] = ()
+    """For an extracted answer its places in the article; their texts, joined by a space, are the answer."""
+
+
+class Candidates(Identified):
+    """An instruction and the answers that compete for it, in no order that means anything."""
+
+    IDENTITY = ("instruction", "answer_ids", "chunk_id")
+
+    instruction: str
+    """What is asked."""
+    answers: tuple[Answer, ...]
+    """Two or more answers."""
+    source: Chunk
+    """The chunk that it was made from."""
+    prompt: PromptRef
+    """Which prompt it was written by."""
+    requests: tuple[str, ...]
+    """Ids of the requests that it took."""
+
+    @property
+    def chunk_id(self) -> str:
+        """Id of the chunk that it was made from."""
+        return self.source.id
+
+    @property
+    def answer_ids(self) -> list[str]:
+        """Ids of the answers, sorted, since their order means nothing."""
+        return sorted(answer.id for answer in self.answers)
+
+    def answer(self, answer_id: str) -> Answer:
+        """The answer with this id. Raises KeyError if it is none of these."""
+        return {answer.id: answer for answer in self.answers}[answer_id]
+
+
+class Showing(Record):
+    """Two answers as a judge sees them: `a` first, `b` second. What they are (x, y) is not the judge's business."""
+
+    pair: str
+    """Id of the candidates."""
+    instruction: str
+    """What was asked."""
+    x: Answer
+    """One answer."""
+    y: Answer
+    """The other."""
+    swapped: bool
+    """False: x stands first; True: y stands first."""
+
+    @property
+    def a(self) -> str:
+        """Text of the answer that stands first."""
+        return self.y.text if self.swapped else self.x.text
+
+    @property
+    def b(self) -> str:
+        """Text of the answer that stands second."""
+        return self.x.text if self.swapped else self.y.text
+
+
+Said = Literal["a", "b", "tie", "unreadable"]
+
+
+class Verdict(Record):
+    """What one judge said about one showing."""
+
+    judge: str
+    """The judge's name in the jury."""
+    model: str = ""
+    """Model that spoke, as the provider named it."""
+    x: str
+    """Id of the answer called x."""
+    y: str
+    """Id of the answer called y."""
+    swapped: bool
+    """Whether y stood first."""
+    said: Said
+    """`unreadable` is a fact about the judge, never a tie and never a loss."""
+    reason: str = ""
+    """Why, if the judge was asked; for an unreadable verdict what went wrong."""
+    requests: tuple[str, ...] = ()
+    """Ids of the requests that it took."""
+
+    @property
+    def winner(self) -> str | None:
+        """Id of the answer that won, whatever its position; None for a tie or an unreadable verdict."""
+        first, second = (self.y, self.x) if self.swapped else (self.x, self.y)
+        return {"a": first, "b": second}.get(self.said)
+
+
+class Preference(Identified):
+    """Candidates, what the judges said of them, and which answer is to be learnt."""
+
+    IDENTITY = ("pair",)
+
+    candidates: Candidates
+    """What was compared."""
+    verdicts: tuple[Verdict, ...]
+    """Every verdict, readable or not."""
+    chosen: str | None
+    """Id of the better answer; None if nothing was decided."""
+    rejected: str | None
+    """Id of the worse answer; None if nothing was decided."""
+    strength: float | None
+    """Share of the readable verdicts for the chosen answer less the share against it, in 0..1; None without votes."""
+    reason: str = ""
+    """Why nothing was decided: a code."""
+
+    @property
+    def pair(self) -> str:
+        """Id of the candidates."""
+        return self.candidates.id
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a chosen and a rejected answer."""
+        return self.chosen is not None and self.rejected is not None
+
+
+class Decision(Record):
+    """What one filter said of one preference."""
+
+    preference: str
+    """Id of the preference."""
+    filter: str
+    """The filter's name."""
+    keep: bool
+    """Whether it may be published."""
+    code: str = ""
+    """Reason code if not; empty if kept."""
+    measured: float
+    """The number that decided, in the filter's own unit."""
+
+
+Stage = Literal["ingest", "chunk", "generate", "parse", "judge", "filter"]
+
+
+class Loss(Record):
+    """Something that did not go on to the next stage, and why. Nothing vanishes without one."""
+
+    stage: Stage
+    """Where it ended."""
+    record: str
+    """Its id; for an article that could not be read, its place (file and row)."""
+    fate: Literal["dropped", "failed"]
+    """`dropped`: a rule said no; `failed`: it could not be made, and a later run tries again."""
+    code: str
+    """Reason code, for counting."""
+    detail: str = ""
+    """What was seen, for people."""
+    requests: tuple[str, ...] = ()
+    """Ids of requests whose replies were of no use: they are forgotten when the run ends, so that the next asks anew."""
+
+
+Ask = Callable[[Request], Awaitable[Reply]]
+"""Whoever answers a request. Raises RecordFailed for a fact about one request, PairwrightError to stop the run."""
