@@ -39,19 +39,19 @@ class UserError(PairwrightError):
     exit_code = 2
 
 
-class GateMissed(PairwrightError):
+class GateMissed(PairwrightError):  # noqa: N818  says what it is
     """The run is complete and kept, but does not pass a gate of its recipe."""
 
     exit_code = 3
 
 
-class ProviderDown(PairwrightError):
+class ProviderDown(PairwrightError):  # noqa: N818  says what it is
     """A provider cannot be reached or refuses all work; nothing is lost, a later start resumes."""
 
     exit_code = 75
 
 
-class Interrupted(PairwrightError):
+class Interrupted(PairwrightError):  # noqa: N818  says what it is
     """The run was asked to stop; nothing is lost, a later start resumes."""
 
     exit_code = 130

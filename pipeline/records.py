@@ -31,6 +31,11 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    def but(self, **changes: object) -> Self:
+        """This record with other values in some fields, checked like a new one; never pydantic's `model_copy`."""
+        kept = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_validate(kept | changes)
+
 
 class Identified(Record):
     """A record with an id: the digest of the fields that make it what it is."""
@@ -42,13 +47,11 @@ class Identified(Record):
     @cached_property
     def id(self) -> str:
         """Digest of the identity fields."""
-        return digest(
-            type(self).__name__, to_jsonable_python({name: getattr(self, name) for name in self.IDENTITY})
-        )
+        return digest(type(self).__name__, to_jsonable_python({name: getattr(self, name) for name in self.IDENTITY}))
 
     @model_validator(mode="wrap")
     @classmethod
-    def _check_id(cls, data: Any, handler: Callable[[Any], Self]) -> Self:  # noqa: ANN401  whatever was given
+    def _check_id(cls, data: Any, handler: Callable[[Any], Self]) -> Self:  # whatever was given
         if not isinstance(data, dict) or "id" not in data:
             return handler(data)
         record = handler({key: value for key, value in data.items() if key != "id"})
@@ -165,6 +168,15 @@ class Address(Record):
     """The model's kin, such as gpt or qwen: a judge may favour its own."""
 
 
+class Rendered(Record):
+    """A prompt with its variables filled in."""
+
+    messages: tuple[Message, ...]
+    """What the model reads."""
+    prompt: PromptRef
+    """Where it comes from."""
+
+
 class ResponseSchema(Record):
     """The JSON that a reply must be."""
 
@@ -177,7 +189,7 @@ class ResponseSchema(Record):
 class Request(Identified):
     """One model call, complete. Two equal requests may share one reply."""
 
-    IDENTITY = ("model", "provider", "messages", "sampling", "response_schema", "draw")
+    IDENTITY = ("model", "provider", "messages", "sampling", "response_schema", "draw", "attempt")
 
     engine: str
     """The recipe's name for who answers."""
@@ -193,6 +205,8 @@ class Request(Identified):
     """The JSON that the reply must be, or None for free text."""
     draw: int = 0
     """Which of several draws of one prompt this is, from 0."""
+    attempt: int = 0
+    """How often this draw came back of no use before: asking again must not meet the same reply in the ledger."""
     prompt: PromptRef
     """Which prompt it was rendered from."""
 
@@ -224,6 +238,23 @@ class Reply(Record):
     """What it cost in US dollars; None if the price is not known, never 0 for that."""
     model: str
     """Model as the provider named it in the reply."""
+
+
+class Bill(Record):
+    """Calls and what they amount to."""
+
+    calls: int
+    """Model calls answered."""
+    prompt_tokens: int
+    """Tokens sent, cached ones included."""
+    cached_tokens: int
+    """Tokens sent that the servers had in their caches."""
+    completion_tokens: int
+    """Tokens received."""
+    cost_usd: float
+    """US dollars for the calls whose price is known."""
+    unpriced: int
+    """Calls whose price is not known: they are not in `cost_usd`."""
 
 
 class Answer(Identified):
@@ -359,6 +390,32 @@ class Preference(Identified):
         """Whether there is a chosen and a rejected answer."""
         return self.chosen is not None and self.rejected is not None
 
+    @property
+    def chosen_answer(self) -> Answer:
+        """The better answer. Raises ValueError if nothing was decided."""
+        return self._answer(self.chosen)
+
+    @property
+    def rejected_answer(self) -> Answer:
+        """The worse answer. Raises ValueError if nothing was decided."""
+        return self._answer(self.rejected)
+
+    def _answer(self, answer_id: str | None) -> Answer:
+        if answer_id is None:
+            raise ValueError(f"preference {self.id} is not decided")
+        return self.candidates.answer(answer_id)
+
+
+class Settled(Record):
+    """What a set of verdicts amounts to."""
+
+    winner: str | None
+    """Id of the better answer, or None."""
+    strength: float | None
+    """As in Preference."""
+    reason: str = ""
+    """Why there is no winner: `disagreement`, `tie` or `unreadable`."""
+
 
 class Decision(Record):
     """What one filter said of one preference."""
@@ -392,7 +449,16 @@ class Loss(Record):
     detail: str = ""
     """What was seen, for people."""
     requests: tuple[str, ...] = ()
-    """Ids of requests whose replies were of no use: they are forgotten when the run ends, so that the next asks anew."""
+    """Ids of requests whose replies were of no use: forgotten when the run ends, so that the next asks anew."""
+
+
+class Generated(Record):
+    """What a generator made of one chunk."""
+
+    candidates: tuple[Candidates, ...]
+    """In the order in which they were written."""
+    losses: tuple[Loss, ...]
+    """What was written but is of no use (stage `parse`), or the chunk itself (stage `generate`)."""
 
 
 Ask = Callable[[Request], Awaitable[Reply]]

@@ -7,20 +7,134 @@ package that `PARTS` names for its kind; nothing else has to know.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
-from pipeline.errors import UserError, did_you_mean
+from pipeline.options import Options
+from pipeline.records import (
+    Address,
+    Article,
+    Ask,
+    Chunk,
+    Decision,
+    Generated,
+    Loss,
+    Preference,
+    Settled,
+    Showing,
+    Verdict,
+)
 
 
-class Part(BaseModel):
+class Part(Options):
     """The settings of something that a recipe can use. Subclasses declare `use: Literal["name"] = "name"`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    def __call__(self, *_args: Any, **_options: Any) -> Any:  # each kind below says what it takes
+        """Do what the part is for."""
+        raise NotImplementedError
+
+
+class Source(Part):
+    """Where articles come from."""
+
+    def __call__(self) -> Iterator[Article | Loss]:
+        """Every article, in an order that is the same each time; a Loss for each that cannot be read."""
+        raise NotImplementedError
+
+
+class Engine(Part):
+    """Who answers requests."""
+
+    model: str
+    """Model, as the provider calls it."""
+    family: str = ""
+    """The model's kin, such as gpt or qwen; by default the letters that its name begins with."""
+    in_flight: int = Field(default=32, ge=1)
+    """Most requests under way at once."""
+
+    @property
+    def provider(self) -> str:
+        """Who serves the model: part of a request's identity."""
+        raise NotImplementedError
+
+    def address(self, name: str) -> Address:
+        """How requests to this engine are addressed; `name` is its name in the recipe."""
+        family = self.family or re.split(r"[^a-z]", self.model.rsplit("/", 1)[-1].lower(), maxsplit=1)[0]
+        return Address(engine=name, model=self.model, provider=self.provider, family=family)
+
+    def __call__(self) -> AbstractAsyncContextManager[Ask]:
+        """A connection, for the length of a run."""
+        raise NotImplementedError
+
+
+class Prompting(Part):
+    """A part that renders prompts."""
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts that it renders, by name or path; none by default."""
+        return ()
+
+
+class Generator(Prompting):
+    """A way to get candidate answers."""
+
+    def rehearse(self, chunk: Chunk) -> None:
+        """Render every prompt once. Raises UserError if the chunk does not reach one. Nothing by default."""
+
+    async def __call__(self, chunk: Chunk, ask: Ask) -> Generated:
+        """What is made of one chunk. Raises RecordFailed if nothing could be made."""
+        raise NotImplementedError
+
+
+class Judge(Prompting):
+    """A way to compare two answers."""
+
+    name: str = ""
+    """Its name in the jury; by default its kind and its engine."""
+
+    @property
+    def label(self) -> str:
+        """How verdicts name it."""
+        raise NotImplementedError
+
+    def rehearse(self, showing: Showing) -> None:
+        """Render every prompt once. Raises UserError if the answers do not reach one. Nothing by default."""
+
+    async def __call__(self, showing: Showing, ask: Ask) -> Verdict:
+        """What it says of two answers. Raises RecordFailed only for what the engine could not deliver."""
+        raise NotImplementedError
+
+
+Poll = Callable[[Judge, bool], Awaitable[Verdict]]
+"""Ask one judge about the pair at hand, in the order that the hash gives (False) or in the opposite one (True)."""
+
+
+class Policy(Part):
+    """How many calls a pair is worth, and what they amount to."""
+
+    async def __call__(self, jury: Sequence[Judge], poll: Poll) -> tuple[Verdict, ...]:
+        """Every verdict that was asked for, in an order that is the same each time."""
+        raise NotImplementedError
+
+    def settle(self, verdicts: Sequence[Verdict]) -> Settled:
+        """What the verdicts amount to."""
+        raise NotImplementedError
+
+
+class Filter(Part):
+    """Says of each preference whether it may be published."""
+
+    def __call__(self, preferences: Iterable[Preference]) -> Iterator[Decision]:
+        """One decision per preference, in order."""
+        raise NotImplementedError
 
 
 PARTS = {
@@ -28,19 +142,20 @@ PARTS = {
     "engine": "pipeline.engines",
     "generator": "pipeline.generators",
     "judge": "judges",
+    "policy": "judges.policy",
     "filter": "filters",
 }
 """The package in which each kind of part lives, one file a part."""
 
 _registered: dict[str, dict[str, type[Part]]] = {kind: {} for kind in PARTS}
 
-P = TypeVar("P", bound=type[Part])
+P = TypeVar("P", bound=Part)
 
 
-def register(kind: str) -> Callable[[P], P]:
+def register(kind: str) -> Callable[[type[P]], type[P]]:
     """Class decorator: makes the part known under the default of its field `use`."""
 
-    def remember(part: P) -> P:
+    def remember(part: type[P]) -> type[P]:
         name = part.model_fields["use"].default
         if _registered[kind].setdefault(name, part) is not part:
             raise ValueError(f"two {kind}s are called {name!r}")
@@ -50,20 +165,24 @@ def register(kind: str) -> Callable[[P], P]:
 
 
 def known(kind: str) -> dict[str, type[Part]]:
-    """Every part of a kind by name; loads the kind's package on the way."""
+    """Every part of a kind by name, in alphabetical order; loads the kind's package on the way."""
     package = import_module(PARTS[kind])
     for module in iter_modules(package.__path__, f"{package.__name__}."):
         import_module(module.name)
     return dict(sorted(_registered[kind].items()))
 
 
-def find(kind: str, name: str) -> type[Part]:
-    """The part of this kind and name.
+class OneOf:
+    """Marks a recipe's field: any registered part of a kind, chosen by its key `use`.
 
-    Raises:
-        UserError: there is none; says which there are.
+    A union of pydantic's own, tagged by `use`, so that every error in a part is reported beside all others.
     """
-    parts = known(kind)
-    if name not in parts:
-        raise UserError(f"no {kind} is called {name!r}", remedy=did_you_mean(name, parts))
-    return parts[name]
+
+    def __init__(self, kind: str) -> None:
+        """Args: the kind of part, a key of `PARTS`."""
+        self.kind = kind
+
+    def __get_pydantic_core_schema__(self, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The union of all parts known when the recipe's model is built."""
+        choices = {name: handler.generate_schema(part) for name, part in known(self.kind).items()}
+        return core_schema.tagged_union_schema(choices, discriminator="use")

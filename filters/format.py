@@ -1,0 +1,49 @@
+"""Drops pairs whose chosen answer does not begin and end like a sentence: the mark of an excerpt cut askew."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from pipeline.records import Decision, Preference
+from pipeline.registry import Filter, register
+
+SENTENCE_MARKS = frozenset(".!?…。！？．｡؟۔।॥։።᙮‼⁇⁈⁉")
+"""What ends a sentence: Latin, CJK, Arabic, Urdu, Devanagari, Armenian and Ethiopic marks."""
+
+OPENING = frozenset("\"'*_`¡¿([{«‹“‘„‚「『《〈（【〔")
+"""What may stand before the first letter: quotes, brackets, inverted marks and Markdown emphasis."""
+
+CLOSING = frozenset("\"'*_`)]}»›”’“‘」』》〉）】〕")
+"""What may stand after the last sentence mark; German closes with the quotes that English opens with."""
+
+LETTERS = ("Lu", "Lt", "Lo")
+"""Upper-case, title-case, and the letters of scripts that have no case."""
+
+
+@register("filter")
+class Format(Filter):
+    """Keeps pairs whose chosen answer starts with an upper-case letter and ends with a sentence mark, in any script.
+
+    Source: the LLM Engineer's Handbook's format filter, extended to scripts without case and to closing quotes.
+    """
+
+    use: Literal["format"] = "format"
+    """Its name in a recipe."""
+
+    def __call__(self, preferences: Iterable[Preference]) -> Iterator[Decision]:
+        """Measured: 1 if well formed, else 0. Codes: `start`, `end`."""
+        for preference in preferences:
+            code = _fault(preference.chosen_answer.text)
+            yield Decision(
+                preference=preference.id, filter=self.use, keep=not code, code=code, measured=float(not code)
+            )
+
+
+def _fault(text: str) -> str:
+    inner = text.strip()
+    start = inner.lstrip("".join(OPENING))[:1]
+    if not start or unicodedata.category(start) not in LETTERS:
+        return "start"
+    return "" if inner.rstrip("".join(CLOSING))[-1:] in SENTENCE_MARKS else "end"

@@ -1,0 +1,57 @@
+"""Swap and agree: every judge sees the pair in both orders, and only a judge that stands by its word has a vote.
+
+It costs two calls per judge. It adds no accuracy, it adds precision on the pairs that it keeps: on 466 human-labelled
+pairs .781 -> .836 at a yield of .84 (recorded judgments of LLMBar, princeton-nlp/LLMBar). A judge that always says
+"the first one" contradicts itself on every pair and settles nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+from judges.policy import support
+from pipeline.records import Settled, Verdict
+from pipeline.registry import Judge, Policy, Poll, register
+
+
+@register("policy")
+class BothOrders(Policy):
+    """Every judge in both orders; a judge that contradicts itself has no vote; most votes win."""
+
+    use: Literal["both-orders"] = "both-orders"
+    """Its name in a recipe."""
+
+    async def __call__(self, jury: Sequence[Judge], poll: Poll) -> tuple[Verdict, ...]:
+        """Two verdicts of each judge, in the jury's order."""
+        return tuple(await asyncio.gather(*(poll(judge, other) for judge in jury for other in (False, True))))
+
+    def settle(self, verdicts: Sequence[Verdict]) -> Settled:
+        """The answer with most votes; nothing if no judge agrees with itself, or if the votes are even."""
+        votes = Counter(vote for vote in map(_vote, _by_judge(verdicts)) if vote)
+        ranked = votes.most_common()
+        if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
+            return Settled(winner=None, strength=None, reason=_why_not(verdicts))
+        return Settled(winner=ranked[0][0], strength=support(ranked[0][0], verdicts))
+
+
+def _by_judge(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
+    groups: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        groups[verdict.judge].append(verdict)
+    return list(groups.values())
+
+
+def _vote(verdicts: Sequence[Verdict]) -> str | None:
+    """The answer that a judge named in both orders, or None."""
+    winners = {verdict.winner for verdict in verdicts}
+    return winners.pop() if len(verdicts) > 1 and len(winners) == 1 else None
+
+
+def _why_not(verdicts: Sequence[Verdict]) -> str:
+    said = {verdict.said for verdict in verdicts}
+    if "unreadable" in said:
+        return "unreadable"
+    return "tie" if said == {"tie"} else "disagreement"

@@ -1,0 +1,78 @@
+"""Looks a recipe over before a night is spent on it: loads every part, reads the articles, tries the prompts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.engines.offline import EMBEDDED
+from pipeline.recipe import Loaded, Recipe
+from pipeline.records import Answer, Chunk, Showing
+from pipeline.registry import Part
+from pipeline.report.summary import NO_MODEL
+from pipeline.run import prepare, prompt_versions
+from pipeline.store import CHUNKS, Tally, read
+
+
+def plan(loaded: Loaded, stream: TextIO) -> str:
+    """What a run of the recipe would do. Reads the articles, renders every prompt once, calls no model.
+
+    Raises:
+        UserError: whatever would stop the run before its first call, and a prompt that loses its source.
+    """
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix="pairwright-") as folder:
+        prepare(loaded.recipe, Path(folder), tally, stream)
+        try_prompts(loaded.recipe, next(read(Path(folder) / CHUNKS, Chunk)))
+    return "\n".join(_lines(loaded, tally))
+
+
+def try_prompts(recipe: Recipe, chunk: Chunk) -> None:
+    """Render every prompt once, with a real chunk: each checks that what it is about reaches the model.
+
+    Raises:
+        UserError: it does not.
+    """
+    recipe.generate.rehearse(chunk)
+    x, y = Answer(text="The first canary.", origin="given"), Answer(text="The second canary.", origin="given")
+    for judge in recipe.judge.jury:
+        judge.rehearse(Showing(pair="canary", instruction="Which canary sings?", x=x, y=y, swapped=False))
+
+
+def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
+    recipe, counts = loaded.recipe, tally.counts()
+    yield f"{loaded.path}: good"
+    ingest, chunks = counts["ingest"], counts["chunk"].kept
+    bounds = f"{recipe.chunk.at_least:,} to {recipe.chunk.at_most:,} characters"
+    yield f"sources   {ingest.kept:,} articles of {ingest.seen:,}, in {chunks:,} chunks of {bounds}"
+    for name, engine in recipe.engines.items():
+        yield f"engine    {name}: {engine.model} at {engine.provider}"
+    yield f"generate  {_shown(recipe.generate)}"
+    yield f"judge     label: {recipe.judge.label}, policy: {_shown(recipe.judge.policy)}"
+    for judge in recipe.judge.jury:
+        yield f"          {_shown(judge)}"
+    for filter_ in recipe.filters:
+        yield f"filter    {_shown(filter_)}"
+    yield f"prompts   {', '.join(f'{name} {digest}' for name, digest in prompt_versions(recipe).items())}"
+    yield f"gates     at least {recipe.gates.at_least_pairs:,} pairs, at most {recipe.gates.at_most_failed:.0%} failed"
+    yield f"calls     {chunks:,} to write, and {_judging(recipe)} for each pair, less what the ledger knows"
+    if any(engine.provider == EMBEDDED for engine in recipe.engines.values()):
+        yield NO_MODEL
+
+
+def _judging(recipe: Recipe) -> str:
+    return f"{2 * len(recipe.judge.jury)} to judge"
+
+
+def _shown(part: Part) -> str:
+    """A part's name and the options that the recipe sets."""
+    options = part.model_dump(mode="json", exclude_unset=True, exclude={"use"})
+    described = ", ".join(f"{key} {_value(value)}" for key, value in options.items())
+    name = part.model_dump()["use"]
+    return f"{name} ({described})" if described else str(name)
+
+
+def _value(value: object) -> str:
+    return str(value["engine"]) if isinstance(value, dict) and "engine" in value else str(value)

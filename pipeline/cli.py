@@ -1,0 +1,165 @@
+"""The command: parses, calls one function, prints.
+
+Results go to standard output, everything else to standard error. Every command imports what it needs when it is
+called, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.errors import Interrupted, PairwrightError, UserError
+
+if TYPE_CHECKING:
+    from pipeline.run import Outcome
+
+OUTPUTS = click.option(
+    "--outputs",
+    type=click.Path(path_type=Path),
+    default=Path("outputs"),
+    show_default=True,
+    help="Folder for runs and the ledger.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+RECIPE = click.argument("recipe", type=click.Path(path_type=Path))
+
+
+class _Command(click.Command):
+    """Keeps the layout of the examples in its help."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        if self.epilog:
+            formatter.write(f"\nExample:\n  {self.epilog}\n")
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from pipeline.errors import did_you_mean
+
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise UserError(f"there is no command {args[0]!r}", remedy=did_you_mean(args[0], self.commands))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pairwright")
+def cli() -> None:
+    """Preference datasets (prompt, chosen, rejected) from articles.
+
+    Exit codes: 0 good, 1 our bug, 2 the recipe or the call is wrong, 3 a gate was missed, 75 a provider is down or
+    the recipe is being run already (try later), 130 interrupted.
+    """
+    from pipeline.neighbours import check_neighbours
+
+    check_neighbours()
+
+
+@cli.command(epilog="pairwright init recipe.yaml --samples")
+@click.argument("path", type=click.Path(path_type=Path), default=Path("recipe.yaml"))
+@click.option("--engine", type=click.Choice(["offline", "openai"]), default="offline", show_default=True)
+@click.option("--samples", is_flag=True, help="Also copy a few short articles into the folder articles/ beside it.")
+def init(path: Path, engine: str, samples: bool) -> None:
+    """Write a commented recipe to start from."""
+    from pipeline.starting import write_recipe, write_samples
+
+    write_recipe(path, engine)
+    click.echo(path)
+    if samples:
+        click.echo(write_samples(path.parent))
+
+
+@cli.command(epilog="pairwright check recipe.yaml")
+@RECIPE
+def check(recipe: Path) -> None:
+    """Parse a recipe, load every part that it names, read its articles, and show the plan. Calls no model."""
+    from pipeline.check import plan
+    from pipeline.recipe import load
+
+    click.echo(plan(load(recipe), sys.stderr))
+
+
+@cli.command(epilog="pairwright run recipe.yaml --outputs outputs")
+@RECIPE
+@OUTPUTS
+@JSON
+def run(recipe: Path, outputs: Path, as_json: bool) -> None:
+    """Build the recipe's dataset, or finish building it.
+
+    Starting again resumes: whatever was answered before is not asked, or paid, again. A run that is complete is left
+    as it is; one with failures asks for those again.
+    """
+    from pipeline.recipe import load
+    from pipeline.run import run as build
+
+    outcome = build(load(recipe), outputs)
+    click.echo(outcome.manifest.model_dump_json(indent=2) if as_json else _summary(outcome))
+    if outcome.manifest.missed_gates:
+        sys.exit(3)
+
+
+def _summary(outcome: Outcome) -> str:
+    from pipeline.report.summary import summary
+
+    text = summary(outcome.manifest, outcome.folder, outcome.paid)
+    return text if outcome.news else f"Nothing new: this run is complete.\n{text}"
+
+
+@cli.command(epilog="pairwright show outputs/demo 3f2a")
+@click.argument("run")
+@click.argument("record", required=False)
+@OUTPUTS
+@click.option("--ledger", help="Where its replies are kept, if not where the run left them.")
+def show(run: str, record: str | None, outputs: Path, ledger: str | None) -> None:
+    """Print one pair's whole walk: article, chunk, prompts as sent, replies, verdicts in both orders, decisions.
+
+    RUN is a run's folder, or its name, for the last of that name. RECORD is the id of a pair or a chunk, or the
+    beginning of one; by default the first pair that was kept.
+    """
+    from pipeline.report.walk import walk
+    from pipeline.store import find_run
+
+    click.echo(walk(find_run(run, outputs), record, ledger))
+
+
+@cli.command("list", epilog="pairwright list filter")
+@click.argument("kind", required=False)
+def list_(kind: str | None) -> None:
+    """List the parts that a recipe can use, with their options. KIND is one of them, or nothing for all."""
+    from pipeline.report.parts import parts
+
+    click.echo(parts(kind))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; gives its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cli.main(args=arguments, prog_name="pairwright", standalone_mode=False)
+    except PairwrightError as error:
+        return _fail(error)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(Interrupted("interrupted", remedy="The same command again resumes"))
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    return 0
+
+
+def _fail(error: PairwrightError) -> int:
+    click.echo(f"error: {error}", err=True)
+    return error.exit_code

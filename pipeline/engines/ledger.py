@@ -1,0 +1,266 @@
+"""The ledger: every reply under the digest of its request, committed before it is used.
+
+This is what makes resuming the same as re-running. A request that was ever answered is answered from here; one that
+was in flight when the process died is asked again. Nothing else is remembered between starts.
+
+SQLite in WAL mode by default, and SQLAlchemy Core in between, so that PostgreSQL is a URL away. A commit costs a disk
+flush, so replies that arrive while one is under way are committed together by the next: nobody waits for a timer, and
+the busier the run, the larger the groups. Two processes may share a ledger; if both pay for one request at the same
+moment, both use the reply that was committed first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from pipeline.engines.meter import Meter
+from pipeline.errors import ProviderDown, UserError
+from pipeline.records import Ask, Reply, Request
+
+APPLICATION_ID = 0x70776C31
+"""SQLite's mark of whose file this is: "pwl1"."""
+
+BUSY_SECONDS = 60
+"""How long a commit waits for another process's commit."""
+
+GROUP = 500
+"""Most replies in one commit: keeps it below databases' limits on variables in a statement."""
+
+replies = sa.Table(
+    "replies",
+    sa.MetaData(),
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("request", sa.LargeBinary, nullable=False, comment="the request as zlib-compressed JSON"),
+    sa.Column("reply", sa.Text, nullable=False, comment="the reply as JSON"),
+)
+
+
+class Entry(NamedTuple):
+    """A request and its reply."""
+
+    request: Request
+    reply: Reply
+
+
+class Ledger:
+    """Replies that were paid for, on disk."""
+
+    def __init__(self, location: str) -> None:
+        """Open, or make, the ledger at a path or a database URL.
+
+        Raises:
+            UserError: not a database, somebody else's, not writable, or a URL that cannot be understood.
+            ProviderDown: the database server cannot be reached.
+        """
+        self.location = location
+        with _translated(location):
+            self._engine = _connect(location)
+            replies.metadata.create_all(self._engine)
+
+    def find(self, request_id: str) -> Entry | None:
+        """A request and its reply, or None."""
+        with _translated(self.location), self._engine.connect() as connection:
+            row = connection.execute(sa.select(replies).where(replies.c.id == request_id)).first()
+        if row is None:
+            return None
+        request = Request.model_validate_json(zlib.decompress(row.request))
+        return Entry(request, Reply.model_validate_json(row.reply))
+
+    def reply_to(self, request: Request) -> Reply | None:
+        """The reply to a request, or None if it was never answered."""
+        with _translated(self.location), self._engine.connect() as connection:
+            text = connection.execute(sa.select(replies.c.reply).where(replies.c.id == request.id)).scalar()
+        return None if text is None else Reply.model_validate_json(text)
+
+    def keep(self, entries: Iterable[Entry]) -> list[Reply]:
+        """Commit replies; gives for each what is kept now, which is another process's if that one was first."""
+        rows = [
+            {
+                "id": entry.request.id,
+                "request": zlib.compress(entry.request.model_dump_json().encode()),
+                "reply": entry.reply.model_dump_json(),
+            }
+            for entry in entries
+        ]
+        ids = [str(row["id"]) for row in rows]
+        insert = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
+        with _translated(self.location), self._engine.begin() as connection:
+            connection.execute(insert(replies).on_conflict_do_nothing(), rows)
+            found = connection.execute(sa.select(replies.c.id, replies.c.reply).where(replies.c.id.in_(ids)))
+            kept: dict[str, str] = {row.id: row.reply for row in found}
+        return [Reply.model_validate_json(kept[request_id]) for request_id in ids]
+
+    def forget(self, request_ids: Iterable[str]) -> None:
+        """Drop replies that were of no use, so that the next run asks anew."""
+        ids = list(request_ids)
+        with _translated(self.location), self._engine.begin() as connection:
+            for start in range(0, len(ids), GROUP):
+                connection.execute(sa.delete(replies).where(replies.c.id.in_(ids[start : start + GROUP])))
+
+    def count(self) -> int:
+        """How many replies are kept."""
+        with _translated(self.location), self._engine.connect() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(replies)).scalar_one()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+
+class Clerk:
+    """Stands between the run and the engines: answers from the ledger, or pays, commits, and then answers.
+
+    Equal requests that are under way at the same time are one request.
+    """
+
+    def __init__(self, ledger: Ledger, ask: Ask, meter: Meter) -> None:
+        """Args: the ledger; who answers what is not in it; where calls are counted."""
+        self._ledger, self._ask, self._meter = ledger, ask, meter
+        self._under_way: dict[str, asyncio.Task[Reply]] = {}
+        self._queue: asyncio.Queue[tuple[Entry, asyncio.Future[Reply]]] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        self._writer = asyncio.create_task(self._write(), name="ledger")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Replies that arrived are committed, also when the run is being stopped."""
+        for task in self._under_way.values():
+            task.cancel()
+        await self._queue.join()
+        self._writer.cancel()
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply, kept for good."""
+        reply = self._ledger.reply_to(request)
+        if reply is None:
+            reply = await self._pay_once(request)
+        self._meter.used.add(reply)
+        return reply
+
+    async def _pay_once(self, request: Request) -> Reply:
+        task = self._under_way.get(request.id)
+        if task is None:
+            task = self._under_way[request.id] = asyncio.create_task(self._pay(request))
+            task.add_done_callback(lambda _: self._under_way.pop(request.id, None))
+        return await task
+
+    async def _pay(self, request: Request) -> Reply:
+        reply = await self._ask(request)
+        self._meter.paid.add(reply)
+        kept: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((Entry(request, reply), kept))
+        return await kept
+
+    async def _write(self) -> None:
+        while True:
+            group = [await self._queue.get()]
+            while len(group) < GROUP and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            await self._commit(group)
+
+    async def _commit(self, group: list[tuple[Entry, asyncio.Future[Reply]]]) -> None:
+        try:
+            kept = await asyncio.to_thread(self._ledger.keep, [entry for entry, _ in group])
+        except Exception as error:  # noqa: BLE001  whoever waits for the commit is told, whatever it was
+            for _, future in group:
+                if not future.cancelled():
+                    future.set_exception(error)
+        else:
+            for (_, future), reply in zip(group, kept, strict=True):
+                if not future.cancelled():
+                    future.set_result(reply)
+        finally:
+            for _ in group:
+                self._queue.task_done()
+
+
+def _connect(location: str) -> sa.Engine:
+    if "://" in location:
+        return sa.create_engine(location)
+    path = Path(location)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    """Every new connection: whose file it is, WAL, and a flush to disk at each commit."""
+    cursor = connection.cursor()
+    owner = cursor.execute("PRAGMA application_id").fetchone()[0]
+    tables = cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if owner != APPLICATION_ID and tables:
+        raise UserError("this database is not a ledger of pairwright's")
+    cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+@contextmanager
+def _translated(location: str) -> Iterator[None]:
+    """The database's errors in our words. A URL is shown without its password."""
+    try:
+        yield
+    except UserError as error:
+        remedy = "Name another file as `ledger:` in the recipe"
+        raise UserError(error.what, where=_shown(location), remedy=remedy) from None
+    except OSError as error:
+        raise UserError(
+            f"the ledger cannot be written: {error.strerror}",
+            where=_shown(location),
+            remedy="Choose another folder",
+        ) from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise UserError(
+            "not a database URL that SQLAlchemy knows",
+            where=_shown(location),
+            remedy="Give a path or a database URL",
+        ) from error
+    except DBAPIError as error:
+        raise _database_error(error, _shown(location)) from error
+    except (SQLAlchemyError, zlib.error) as error:
+        raise UserError(
+            f"the ledger cannot be read: {error}",
+            where=_shown(location),
+            remedy="Move the file away; it is made anew",
+        ) from error
+
+
+def _database_error(error: DBAPIError, where: str) -> UserError | ProviderDown:
+    words = str(error.orig)
+    if "://" in where:
+        return ProviderDown(f"the ledger's database does not answer: {words}", where=where, remedy="Try again later")
+    if "full" in words:
+        return UserError("the disk is full", where=where, remedy="Make room, then start again: nothing is lost")
+    if "locked" in words:
+        return UserError("another process holds the ledger", where=where, remedy="Wait for it to end")
+    if "unable to open" in words or "readonly" in words or "disk I/O" in words:
+        return UserError(
+            f"the ledger cannot be written ({words})", where=where, remedy="Check the folder's permissions"
+        )
+    return UserError(
+        f"the ledger is damaged ({words})",
+        where=where,
+        remedy="Move the file away; it is made anew, and replies are paid again",
+    )
+
+
+def _shown(location: str) -> str:
+    return sa.make_url(location).render_as_string(hide_password=True) if "://" in location else location

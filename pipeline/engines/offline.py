@@ -1,0 +1,248 @@
+"""The offline engine: classical text processing in the place of a model. No key, no network, instant, deterministic.
+
+It is for the demo, for tests and for trying a recipe. It reads the same messages that a model would be sent and
+answers in the same JSON, so that every other part of a run is the real one: an instruction from the passage's own key
+phrases, sentence numbers for the excerpt, a dull summary as the generated answer, a verdict by what can be measured.
+It knows nothing, and a dataset made by it teaches nothing: the summary, the dataset card and the docs say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+from pipeline.errors import UserError
+from pipeline.identity import fraction
+from pipeline.records import Ask, Reply, Request
+from pipeline.registry import Engine, register
+
+MODEL: Literal["offline-classical-1"] = "offline-classical-1"
+"""Name and version: change it with anything below that changes a reply, since replies are kept under it."""
+
+EMBEDDED = "embedded"
+"""The provider of what is no model."""
+
+STOP_WORDS = frozenset(
+    """a about above after again all also am an and another any are as at be because been before being below between
+    both but by can could did do does doing done down during each even every few first for from further get gets got
+    had has have having he her here him his how however i if in into is it its itself just know last least less let
+    like made make makes many may me might more most much must my need needs new next no nor not now of off often on
+    once one only or other our out over own part per quite rather really same see several she should since so some
+    something still such take takes than that the their them then there these they thing things this those three
+    through thus to too two under until up upon us use used uses using very via want was way we well were what when
+    where whether which while who why will with within without would yet you your yours
+    article articles author blog chapter context document excerpt extract figure image link page paragraph passage
+    post posts section snippet table text tutorial""".split()  # noqa: SIM905  a hundred quotes would hide the words
+)
+"""Words that are no subject: function words, and words for a source, which an instruction must not name."""
+
+CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+
+ENGLISH_TASKS = (
+    "What should one know about {phrase}?",
+    "Explain what {phrase} means in practice.",
+    "Why does {phrase} matter?",
+    "Describe {phrase} in a few sentences.",
+    "What role does {phrase} play?",
+)
+CHINESE_TASKS = ("什么是{phrase}？", "请解释一下{phrase}。", "{phrase}为什么重要？", "{phrase}有什么作用？")
+
+ENGLISH_DULL = (
+    "In general, {phrase} is something that is important in many cases. It is related to {others}. "
+    "There are several aspects to consider, and the best approach depends on the situation."
+)
+CHINESE_DULL = "一般来说，{phrase}在很多情况下都很重要。它与{others}有关。需要考虑的方面很多，具体情况要具体分析。"
+
+FILLERS = (
+    "in general", "it depends", "depends on the situation", "several aspects", "in many cases", "it is important",
+    "something that", "一般来说", "具体情况", "很多情况", "方面很多",
+)  # fmt: skip
+"""Phrases that fill space: each costs an answer a tenth."""
+
+ENOUGH_WORDS = 60
+"""Words from which an answer gains nothing by being longer."""
+
+TIE = 0.02
+"""Scores this close are a tie."""
+
+
+@register("engine")
+class Offline(Engine):
+    """Classical text processing in the place of a model: for the demo, for tests, for trying a recipe."""
+
+    use: Literal["offline"] = "offline"
+    """Its name in a recipe."""
+    model: Literal["offline-classical-1"] = MODEL
+    """Its version."""
+
+    @property
+    def provider(self) -> str:
+        """Nobody: the engine is embedded."""
+        return EMBEDDED
+
+    def __call__(self) -> AbstractAsyncContextManager[Ask]:
+        """Ready at once."""
+        return _ready()
+
+
+@asynccontextmanager
+async def _ready() -> AsyncIterator[Ask]:
+    yield _ask
+
+
+async def _ask(request: Request) -> Reply:
+    await asyncio.sleep(0)  # lets others have their turn, as a real call would
+    messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    schema = request.response_schema.name if request.response_schema else None
+    return Reply(text=answer_messages(messages, schema), finish_reason="stop", cost_usd=0.0, model=MODEL)
+
+
+def answer_messages(messages: Sequence[dict[str, str]], schema: str | None) -> str:
+    """The reply's text to a conversation that asks for JSON of this schema.
+
+    Raises:
+        UserError: a schema that it has no answer for.
+    """
+    asked = messages[-1]["content"]
+    match schema:
+        case "triples":
+            return json.dumps({"triples": list(_triples(asked))}, ensure_ascii=False)
+        case "verdict" | "reasoned_verdict":
+            return json.dumps(_verdict(asked, with_reason=schema == "reasoned_verdict"))
+        case _:
+            raise UserError(
+                f"the offline engine has no answer of the form {schema!r}",
+                remedy="Name a model in the recipe's engines",
+            )
+
+
+class Excerpt(NamedTuple):
+    """A run of sentences and what it is about."""
+
+    numbers: list[int]
+    phrase: str
+    others: list[str]
+
+
+def _triples(asked: str) -> Iterator[dict[str, object]]:
+    wanted = re.search(r"Write (\d+) triples", asked)
+    sentences = _numbered(asked)
+    for excerpt in _excerpts(sentences, int(wanted[1]) if wanted else 3):
+        chinese = bool(re.search(f"[{CJK}]", excerpt.phrase))
+        tasks = CHINESE_TASKS if chinese else ENGLISH_TASKS
+        dull, comma = (CHINESE_DULL, "、") if chinese else (ENGLISH_DULL, ", ")
+        yield {
+            "instruction": tasks[int(fraction(excerpt.phrase) * len(tasks))].format(phrase=excerpt.phrase),
+            "generated_answer": dull.format(phrase=excerpt.phrase, others=comma.join(excerpt.others)),
+            "extracted_sentences": excerpt.numbers,
+        }
+
+
+def _numbered(asked: str) -> dict[int, str]:
+    """The sentences of the prompt by their numbers; one that looks like the next number inside a sentence is not."""
+    sentences: dict[int, list[str]] = {}
+    for line in asked.splitlines():
+        start = f"[{len(sentences) + 1}] "
+        if line.startswith(start):
+            sentences[len(sentences) + 1] = [line.removeprefix(start)]
+        elif sentences:
+            sentences[len(sentences)].append(line)
+    if sentences:  # the closing words of the prompt are not part of the last sentence
+        last = "\n".join(sentences[len(sentences)]).rsplit("\n\n", 1)[0]
+        sentences[len(sentences)] = [last]
+    return {number: "\n".join(lines).strip() for number, lines in sentences.items()}
+
+
+def _excerpts(sentences: dict[int, str], wanted: int) -> list[Excerpt]:
+    """Runs of up to three neighbouring sentences of prose, each with a key phrase of its own; in the text's order."""
+    counts = Counter(phrase for text in sentences.values() for phrase in _phrases(text))
+    taken: set[str] = set()
+    found: list[Excerpt] = []
+    for run in _runs(sentences):
+        ranked = sorted(_subjects([sentences[number] for number in run], counts) - taken, key=_by_weight(counts))
+        if ranked and len(found) < wanted:
+            found.append(Excerpt(run, ranked[0], ranked[1:4] or ranked[:1]))
+            taken.add(ranked[0])
+    return found
+
+
+def _subjects(texts: list[str], counts: Counter[str]) -> set[str]:
+    return {phrase for text in texts for phrase in _phrases(text) if phrase in counts}
+
+
+def _by_weight(counts: Counter[str]) -> Callable[[str], tuple[float, str]]:
+    """Frequent and long phrases first; the phrase itself makes the order certain."""
+    return lambda phrase: (-counts[phrase] * len(re.split(r"\s", phrase)) - len(phrase) / 100, phrase)
+
+
+def _runs(sentences: dict[int, str], at_least: int = 120, most: int = 3) -> Iterator[list[int]]:
+    """Runs of neighbouring prose sentences of together at least so many characters."""
+    run: list[int] = []
+    length = 0
+    for number, text in sentences.items():
+        if not _is_prose(text) or len(run) == most:
+            run, length = [], 0
+        if not _is_prose(text):
+            continue
+        run, length = [*run, number], length + len(text)
+        if length >= (at_least // 3 if re.search(f"[{CJK}]", text) else at_least):
+            yield run
+            run, length = [], 0
+
+
+def _is_prose(text: str) -> bool:
+    """A whole sentence: no heading, list item, table or code, and no sentence that leans on the one before."""
+    return (
+        bool(re.match(r"[^\W\d_]", text)) and bool(re.search(r"[.!?。！？][\"'”’」』)]?$", text)) and "\n" not in text
+    )
+
+
+def _phrases(text: str) -> Iterator[str]:
+    """Its possible subjects: words of four letters and more, and pairs of neighbours, none of them a stop word."""
+    words = re.findall(rf"[^\W\d_{CJK}][\w'’-]*[^\W_]", text)
+    content = [word if word.isupper() else word.lower() for word in words]
+    yield from (word for word in content if len(word) > 3 and word.lower() not in STOP_WORDS)  # noqa: PLR2004  a short word is rarely a subject
+    for first, second in pairwise(content):
+        if not {first.lower(), second.lower()} & STOP_WORDS and re.search(
+            rf"\b{re.escape(first)}\s{re.escape(second)}\b", text, re.IGNORECASE
+        ):
+            yield f"{first} {second}"
+    for block in re.findall(f"[{CJK}]{{2,}}", text):
+        yield from (block[start : start + 2] for start in range(len(block) - 1))
+
+
+def _verdict(asked: str, with_reason: bool) -> dict[str, str]:
+    parts = {name: _fenced(asked, name) for name in ("instruction", "first", "second")}
+    first, second = (_score(parts["instruction"], parts[name]) for name in ("first", "second"))
+    verdict = "tie" if abs(first - second) < TIE else "first" if first > second else "second"
+    reason = f"measured {first:.2f} for the first and {second:.2f} for the second"
+    return {"reason": reason, "verdict": verdict} if with_reason else {"verdict": verdict}
+
+
+def _fenced(asked: str, name: str) -> str:
+    match = re.search(rf"<<<{name} (\w+)>>>\n(.*?)\n<<<end \1>>>", asked, flags=re.DOTALL)
+    return match[2] if match else ""
+
+
+def _score(instruction: str, answer: str) -> float:
+    """In 0..1 or below: words of the question that return, words that are not function words, length, less filler."""
+    words, wanted = _words(answer), set(_words(instruction)) - STOP_WORDS
+    content = [word for word in words if word not in STOP_WORDS]
+    if not content:
+        return 0.0
+    relevance = len(wanted & set(words)) / max(1, len(wanted))
+    substance = len(set(content)) / len(words)
+    length = min(1.0, len(words) / ENOUGH_WORDS)
+    filler = sum(filler in answer.lower() for filler in FILLERS) / 10
+    return 0.3 * relevance + 0.4 * substance + 0.3 * length - filler
+
+
+def _words(text: str) -> list[str]:
+    """Words in lower case; every CJK character is one."""
+    return re.findall(rf"[{CJK}]|[^\W{CJK}]+", text.lower())

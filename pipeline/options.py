@@ -1,0 +1,102 @@
+"""What a recipe can set: strict models, and the kinds of field that need more than a type.
+
+The recipe's folder and its engines reach the fields through pydantic's validation context, under the keys `folder`
+and `engines`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from pipeline.errors import did_you_mean
+from pipeline.records import Address
+
+
+class Options(BaseModel):
+    """A group of options: frozen, documented field by field, and helpful about misspelt names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_strangers(cls, data: Any) -> Any:  # whatever was given
+        for key in data if isinstance(data, dict) else ():
+            if key not in cls.model_fields:
+                hint = did_you_mean(str(key), cls.model_fields)
+                raise PydanticCustomError(
+                    "no_such_option", "there is no such option. {hint}", {"key": key, "hint": hint}
+                )
+        return data
+
+
+class _Addressed(Protocol):
+    def address(self, name: str) -> Address: ...
+
+
+def _resolve_engine(name: object, info: ValidationInfo) -> Address:
+    engines: dict[str, _Addressed] | None = (info.context or {}).get("engines")
+    if engines is None:  # the engines themselves are wrong, and reported already
+        return Address(engine=str(name), model="", provider="", family="")
+    if not isinstance(name, str) or name not in engines:
+        hint = did_you_mean(str(name), engines)
+        raise PydanticCustomError("no_such_engine", "no engine is called so. {hint}", {"hint": hint})
+    return engines[name].address(name)
+
+
+EngineName = Annotated[Address, BeforeValidator(_resolve_engine)]
+"""Names one of the recipe's engines; holds its address."""
+
+
+def _resolve_path(path: Path, info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder", ".")) / path
+
+
+RecipePath = Annotated[Path, AfterValidator(_resolve_path)]
+"""A file or folder, relative to the recipe's own folder."""
+
+
+def _resolve_prompt(name: str, info: ValidationInfo) -> str:
+    return str(_resolve_path(Path(name), info)) if name.endswith(".j2") else name
+
+
+PromptName = Annotated[str, AfterValidator(_resolve_prompt)]
+"""A prompt: a bundled one by name, or a .j2 file relative to the recipe's own folder."""
+
+
+def secret_from_environment(name: str) -> str | None:
+    """The value of an environment variable, or None if it is not set or empty."""
+    return os.environ.get(name) or None
+
+
+def _resolve_secret(value: object) -> SecretStr | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
+    if match is None:
+        raise PydanticCustomError("secret", "a secret never stands in a recipe: write ${{NAME}}, and set NAME")
+    if not (secret := secret_from_environment(match[1])):
+        raise PydanticCustomError(
+            "secret",
+            "the environment variable {name} is not set. Set it, or name another one",
+            {"name": match[1]},
+        )
+    return SecretStr(secret)
+
+
+Secret = Annotated[SecretStr | None, BeforeValidator(_resolve_secret), Field(repr=False, exclude=True)]
+"""Written `${NAME}` in a recipe and read from the environment; never shown, never written."""

@@ -1,0 +1,245 @@
+"""The recipe: one YAML file, strict, that says everything about a build.
+
+Every mistake is reported at once, each with its place (file, line and key), the value that was found, what is
+allowed, and the nearest right name. `${NAME}` stands for nothing but secrets: a recipe is copied into every run's
+folder, and may be published.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from pipeline.errors import UserError, did_you_mean
+from pipeline.identity import digest
+from pipeline.options import Options
+from pipeline.registry import Engine, Filter, Generator, Judge, OneOf, Policy, Source, known
+from pipeline.text.settings import ChunkSettings
+
+Place = tuple[int | str, ...]
+
+
+class Section(Options):
+    """A part of the recipe; built when first used, after all parts are known."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+def _default_policy() -> Policy:
+    policy = known("policy")["both-orders"]()
+    assert isinstance(policy, Policy)  # noqa: S101  the registry files it so
+    return policy
+
+
+class JudgeSettings(Section):
+    """Which answer of a pair is chosen, and by whom."""
+
+    label: Literal["judge", "extracted"] = "judge"
+    """`judge`: the jury decides; `extracted`: the author's own words are always chosen, a jury only measures."""
+    jury: tuple[Annotated[Judge, OneOf("judge")], ...] = ()
+    """The judges."""
+    policy: Annotated[Policy, OneOf("policy")] = Field(default_factory=_default_policy)
+    """How many calls a pair is worth, and what they amount to."""
+
+    @model_validator(mode="after")
+    def _someone_decides(self) -> Self:
+        if self.label == "judge" and not self.jury:
+            raise ValueError("label: judge needs a jury of at least one judge; without one write label: extracted")
+        twice = [name for name, count in Counter(judge.label for judge in self.jury).items() if count > 1]
+        if twice:
+            raise ValueError(f"two judges are called {twice[0]!r}; give each a `name` of its own")
+        return self
+
+
+class Gates(Section):
+    """What a build must reach; one that does not is kept, reported, and ends with exit code 3."""
+
+    at_least_pairs: int = Field(default=1, ge=0)
+    """Fewest pairs that are worth publishing."""
+    at_most_failed: float = Field(default=1.0, ge=0, le=1)
+    """Largest share, of chunks or of pairs to be judged, that may fail."""
+
+
+class Split(Section):
+    """Which articles are held out."""
+
+    test: float = Field(default=0.05, ge=0, lt=1)
+    """Share of articles for the test split. An article never changes sides."""
+
+
+class Recipe(Section):
+    """Everything about a build."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the build: letters, digits, dots, dashes and underscores; its folder is called so."""
+    seed: int = 2026
+    """Drives everything that is drawn by us (which answer stands first); the models draw for themselves."""
+    engines: dict[str, Annotated[Engine, OneOf("engine")]] = Field(min_length=1)
+    """Who answers requests, each under a name that other parts refer to."""
+    sources: tuple[Annotated[Source, OneOf("source")], ...] = Field(min_length=1)
+    """Where articles come from."""
+    chunk: ChunkSettings = ChunkSettings()
+    """How articles are cut."""
+    generate: Annotated[Generator, OneOf("generator")]
+    """How candidate answers are made."""
+    judge: JudgeSettings
+    """How answers are compared."""
+    filters: tuple[Annotated[Filter, OneOf("filter")], ...] = ()
+    """Which pairs are good enough, in order: the first that says no gives the reason."""
+    gates: Gates = Gates()
+    """What the build must reach."""
+    split: Split = Split()
+    """What is held out."""
+    ledger: str | None = None
+    """Where replies are kept: a path, or a database URL without a password (PostgreSQL reads PGPASSWORD itself); by
+    default `ledger.sqlite` in the outputs."""
+
+    @field_validator("ledger")
+    @classmethod
+    def _no_password(cls, ledger: str | None) -> str | None:
+        if ledger is not None and urlsplit(ledger).password:
+            raise PydanticCustomError("secret", "a URL holds no password: PostgreSQL reads PGPASSWORD or ~/.pgpass")
+        return ledger
+
+    @field_validator("engines", mode="after")
+    @classmethod
+    def _make_known(cls, engines: dict[str, Engine], info: ValidationInfo) -> dict[str, Engine]:
+        if info.context is not None:  # so that parts below can name an engine
+            info.context["engines"] = engines
+        return engines
+
+
+class Loaded(NamedTuple):
+    """A recipe and the file it came from."""
+
+    recipe: Recipe
+    path: Path
+    text: str
+    """The file as it stands; secrets are `${NAME}` in it."""
+    identity: str
+    """Digest of what it says, whatever its comments and layout."""
+
+
+def load(path: Path) -> Loaded:
+    """The recipe in a file.
+
+    Raises:
+        UserError: no such file, not YAML, or wrong in one place or more: one line for each.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise UserError(
+            f"cannot read the recipe: {why}",
+            where=str(path),
+            remedy="`pairwright init` writes one to start from",
+        ) from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Loaded:
+    """The recipe in a text; `path` names it in messages, and other paths are relative to its folder.
+
+    Raises:
+        UserError: as `load`.
+    """
+    data, lines = _read_yaml(text, path)
+    Recipe.model_rebuild(force=False)
+    try:
+        recipe = Recipe.model_validate(data, context={"folder": path.parent})
+    except ValidationError as error:
+        raise UserError("\n".join(_explain(detail, lines, path) for detail in error.errors())) from None
+    return Loaded(recipe=recipe, path=path, text=text, identity=digest("recipe", data))
+
+
+def _read_yaml(text: str, path: Path) -> tuple[dict[str, Any], dict[Place, int]]:
+    """The mapping, and the line of each of its keys and items."""
+    lines: dict[Place, int] = {}
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _note_lines(root, (), lines, path)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        why = getattr(error, "problem", None) or "broken"
+        raise UserError(f"not YAML: {why}", where=where, remedy="Check the indentation and the quotes") from error
+    if not isinstance(data, dict):
+        raise UserError(
+            "a recipe is a mapping of keys to values",
+            where=str(path),
+            remedy="`pairwright init` writes one to start from",
+        )
+    return data, lines
+
+
+def _note_lines(node: yaml.Node | None, place: Place, lines: dict[Place, int], path: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*place, key.value)
+            if here in lines:
+                raise UserError(
+                    f"the key {key.value!r} stands here twice",
+                    where=f"{path}:{key.start_mark.line + 1}",
+                    remedy="Keep one of them",
+                )
+            lines[here] = key.start_mark.line + 1
+            _note_lines(value, here, lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*place, index)] = value.start_mark.line + 1
+            _note_lines(value, (*place, index), lines, path)
+
+
+def _explain(error: ErrorDetails, lines: dict[Place, int], path: Path) -> str:
+    place = _in_file(error, lines)
+    nearest = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in lines), ())
+    return f"{path}:{lines.get(nearest, 1)}: {_dotted(place)}: {_what(error)}"
+
+
+def _in_file(error: ErrorDetails, lines: dict[Place, int]) -> Place:
+    """The place that pydantic gives less the tags of unions, which stand in no file, plus the key that is at fault."""
+    place: Place = ()
+    for step in error["loc"]:
+        if (*place, step) in lines:
+            place = (*place, step)
+    if error["type"] == "no_such_option":
+        return (*place, error["ctx"]["key"])
+    return (*place, error["loc"][-1]) if error["type"] == "missing" else place
+
+
+def _dotted(place: Place) -> str:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+    return text.lstrip(".") or "recipe"
+
+
+def _what(error: ErrorDetails) -> str:
+    match error["type"]:
+        case "union_tag_invalid":
+            tag, tags = error["ctx"]["tag"], error["ctx"]["expected_tags"]
+            known_tags = re.findall(r"'([^']+)'", tags)
+            return f"there is no {tag!r}. {did_you_mean(tag, known_tags)}"
+        case "union_tag_not_found":
+            return "say which part with `use: NAME`; `pairwright list` shows all"
+        case "missing":
+            return "is missing"
+        case "secret" | "no_such_option":
+            return error["msg"]
+        case _:
+            return f"{error['msg'].removeprefix('Value error, ')}{_found(error['input'])}"
+
+
+def _found(value: object, limit: int = 60) -> str:
+    """The value, if it is a plain one: a mapping may hold anything, also what somebody took for a place for a key."""
+    if isinstance(value, dict | list | tuple):
+        return ""
+    text = repr(value)
+    return f" (found {text[:limit]}{'…' if len(text) > limit else ''})"

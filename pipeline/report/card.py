@@ -1,0 +1,96 @@
+"""The dataset card: what the rows are, how they were made, in numbers, and how to load them."""
+
+from __future__ import annotations
+
+from huggingface_hub import DatasetCardData
+
+from pipeline.report.summary import NO_MODEL, STAGES
+from pipeline.report.words import dollars, listed
+from pipeline.store import DatasetFacts, Manifest
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def card(manifest: Manifest, recipe: str) -> str:
+    """The README.md of a dataset folder; `recipe` is the recipe's text."""
+    sections = (
+        _head(manifest),
+        _making(manifest),
+        _counts(manifest),
+        _licences(manifest.dataset),
+        _recipe(recipe),
+    )
+    return f"---\n{_data(manifest).to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _data(manifest: Manifest) -> DatasetCardData:
+    licences = [licence for licence in manifest.dataset.licences if licence]
+    single = licences[0] if len(licences) == 1 and len(manifest.dataset.licences) == 1 else "other"
+    return DatasetCardData(
+        license=single.lower(),
+        task_categories=["text-generation"],
+        tags=["preference", "dpo", "trl", "synthetic"],
+        size_categories=next((name for bound, name in SIZES if manifest.dataset.rows < bound), "n>1M"),
+        configs=[{"config_name": "default", "data_files": _data_files(manifest.dataset)}],
+    )
+
+
+def _data_files(data: DatasetFacts) -> list[dict[str, str]]:
+    rows = {"train": data.train, "test": data.test}
+    return [{"split": split, "path": f"data/{split}-*.parquet"} for split, count in rows.items() if count]
+
+
+def _head(manifest: Manifest) -> str:
+    warning = f"> **{NO_MODEL}**\n\n" if manifest.embedded else ""
+    data = manifest.dataset
+    return (
+        f"# {manifest.name}\n\n{warning}"
+        f"{data.rows:,} preference pairs (prompt, chosen, rejected) from {data.articles:,} articles: {data.train:,} to "
+        f"train on and {data.test:,} held out, split by article.\n\n"
+        "```python\nfrom datasets import load_dataset\n\n"
+        'pairs = load_dataset("path/to/this/folder")\n```\n\n'
+        "`prompt`, `chosen` and `rejected` are conversational, as TRL's DPOTrainer reads them. An extracted answer is "
+        "cut from its article, character by character, at `extracted_spans`; `votes` holds every verdict."
+    )
+
+
+def _making(manifest: Manifest) -> str:
+    data = manifest.dataset
+    rows = max(1, data.rows)
+    facts = {
+        "run": manifest.run_id,
+        "made by": f"pairwright {manifest.version}",
+        "models": ", ".join(f"{model} ({engine})" for engine, model in manifest.models.items()),
+        "prompts": ", ".join(f"{name} {version}" for name, version in manifest.prompts.items()),
+        "calls": f"{manifest.bill.calls:,}, {dollars(manifest.bill)}",
+        "mean characters, chosen": f"{data.chosen_characters / rows:,.0f}",
+        "mean characters, rejected": f"{data.rejected_characters / rows:,.0f}",
+        "chosen is the longer answer": f"{data.chosen_longer / rows:.0%} of rows",
+    }
+    return "## How it was made\n\n| | |\n|---|---|\n" + "\n".join(
+        f"| {key} | {value} |" for key, value in facts.items()
+    )
+
+
+def _counts(manifest: Manifest) -> str:
+    rows = [
+        f"| {name} | {count.seen:,} | {count.kept:,} | {listed(count.dropped)} | {listed(count.failed)} |"
+        for stage, name in STAGES.items()
+        for count in [manifest.counts[stage]]
+    ]
+    return (
+        "## What was kept, and what was not\n\n| | in | on | dropped | failed |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+    )
+
+
+def _licences(data: DatasetFacts) -> str:
+    rows = [f"| {licence or 'not stated by the source'} | {count:,} |" for licence, count in data.licences.items()]
+    return (
+        "## Licences\n\nThe articles keep their own licences; the generator's terms apply to generated answers.\n\n"
+        "| licence of the article | rows |\n|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _recipe(recipe: str) -> str:
+    return f"## Recipe\n\n```yaml\n{recipe.strip()}\n```"

@@ -1,0 +1,70 @@
+"""How far a run has come: a bar on a terminal, a plain line now and then elsewhere (a cron job's mail, a log)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+from tqdm import tqdm
+
+from pipeline.engines.meter import Meter
+from pipeline.report.words import dollars, duration
+from pipeline.store import Tally
+
+EVERY = 30.0
+"""Seconds between two plain lines."""
+
+
+class Progress:
+    """Counts chunks; shows pairs kept, dropped and failed, calls, tokens, cost and the time left."""
+
+    def __init__(self, total: int, tally: Tally, meter: Meter, stream: TextIO = sys.stderr) -> None:
+        """Args: chunks in all; where records and calls are counted; where to write."""
+        self._tally, self._meter, self._stream = tally, meter, stream
+        self._plain = not stream.isatty()
+        self._bar = tqdm(
+            total=total,
+            unit="chunk",
+            file=stream,
+            disable=self._plain,
+            dynamic_ncols=True,
+            bar_format="{n_fmt}/{total_fmt} chunks {bar}{postfix}, {remaining} left",
+        )
+        self._began = self._spoke = time.monotonic()
+        self._total, self._done = total, 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def step(self) -> None:
+        """One chunk is done."""
+        self._done += 1
+        if self._plain:
+            self._speak_now_and_then()
+        else:
+            self._bar.set_postfix_str(self._counts(), refresh=False)
+            self._bar.update()
+
+    def _counts(self) -> str:
+        pairs, used = self._tally.pairs(), self._meter.used.bill()
+        tokens = used.prompt_tokens + used.completion_tokens
+        return (
+            f"{pairs.kept} pairs kept, {pairs.dropped} dropped, {pairs.failed} failed, "
+            f"{used.calls:,} calls, {tokens:,} tokens, {dollars(used)}"
+        )
+
+    def _speak_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - self._spoke < EVERY and self._done < self._total:
+            return
+        self._spoke = now
+        left = (now - self._began) / self._done * (self._total - self._done)
+        line = f"{self._done}/{self._total} chunks, {self._counts()}, {duration(left)} left"
+        print(line, file=self._stream, flush=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()

@@ -1,0 +1,52 @@
+"""What a run came to, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.records import Bill
+from pipeline.report.words import dollars, listed
+from pipeline.store import DATASET, Manifest
+
+NO_MODEL = (
+    "Answers and verdicts come from the embedded offline engine, which is no model: "
+    "this dataset is for trying the pipeline out and teaches nothing."
+)
+"""Said on screen, in the card and in the docs."""
+
+STAGES = {
+    "ingest": "articles",
+    "chunk": "chunks",
+    "generate": "chunks answered",
+    "parse": "candidates",
+    "judge": "pairs decided",
+    "filter": "pairs kept",
+}
+"""What goes on from each stage."""
+
+
+def summary(manifest: Manifest, folder: Path, paid: Bill) -> str:
+    """The funnel from articles to pairs, the bill, and where the dataset is."""
+    return "\n".join(_lines(manifest, folder, paid))
+
+
+def _lines(manifest: Manifest, folder: Path, paid: Bill) -> Iterator[str]:
+    yield f"run {manifest.name}/{manifest.run_id}"
+    for stage, name in STAGES.items():
+        count = manifest.counts[stage]
+        reasons = [f"{fate}: {listed(by_code)}" for fate, by_code in _fates(manifest, stage) if by_code]
+        yield f"  {count.kept:>9,} of {count.seen:>9,} {name:<16}{'; '.join(reasons)}".rstrip()
+    used = manifest.bill
+    yield f"calls: {used.calls:,}, of which {paid.calls:,} paid now; cost {dollars(used)}, of which {dollars(paid)} now"
+    data = manifest.dataset
+    yield f"dataset: {folder / DATASET} ({data.train:,} train, {data.test:,} test, {data.articles:,} articles)"
+    for gate in manifest.missed_gates:
+        yield f"gate missed: {gate}"
+    if manifest.embedded:
+        yield NO_MODEL
+
+
+def _fates(manifest: Manifest, stage: str) -> list[tuple[str, dict[str, int]]]:
+    count = manifest.counts[stage]
+    return [("dropped", count.dropped), ("failed", count.failed)]

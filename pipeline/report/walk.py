@@ -1,0 +1,148 @@
+"""One record's whole walk: article, chunk, prompts as sent, replies, verdicts in both orders, decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from textwrap import indent
+from typing import TypeVar
+
+from pipeline.engines.ledger import Ledger
+from pipeline.errors import UserError
+from pipeline.records import Article, Candidates, Chunk, Decision, Identified, Loss, Preference, Span
+from pipeline.store import ARTICLES, CHUNKS, DECISIONS, LOSSES, PREFERENCES, last_ledger, read
+
+I = TypeVar("I", bound=Identified)  # noqa: E741  an identified record
+
+AROUND = 80
+"""Characters of the article shown before and after an excerpt."""
+
+
+def walk(folder: Path, record: str | None, ledger: str | None) -> str:
+    """The walk of the pair or the chunk whose id begins with `record`; by default of the first pair that was kept.
+
+    Raises:
+        UserError: no record, or more than one, has such an id; or the ledger is not there.
+    """
+    with_replies = _open_ledger(ledger or last_ledger(folder))
+    preference = _preference(folder, record)
+    if preference is not None:
+        return "\n".join(_pair(folder, preference, with_replies))
+    chunk = _only(read(folder / CHUNKS, Chunk), record or "")
+    if chunk is None:
+        raise UserError(
+            f"no pair and no chunk has an id that begins with {record!r}",
+            where=str(folder),
+            remedy=f"Ids stand at the end of each line of {PREFERENCES} and {CHUNKS}",
+        )
+    return "\n".join(_chunk(folder, chunk, with_replies))
+
+
+def _open_ledger(location: str | None) -> Ledger:
+    if location is None or ("://" not in location and not Path(location).is_file()):
+        raise UserError("the ledger is not there", where=str(location), remedy="Say where it is with --ledger")
+    return Ledger(location)
+
+
+def _preference(folder: Path, record: str | None) -> Preference | None:
+    preferences = read(folder / PREFERENCES, Preference)
+    if record is not None:
+        return _only(preferences, record)
+    lost = {loss.record for loss in read(folder / LOSSES, Loss)}
+    return next((preference for preference in preferences if preference.id not in lost), None)
+
+
+def _only(records: Iterable[I], prefix: str) -> I | None:
+    """The one record whose id begins so, or None. Raises UserError if there are several."""
+    found = [record for record in records if record.id.startswith(prefix)]
+    if len(found) > 1:
+        raise UserError(f"{len(found)} records have ids that begin with {prefix!r}", remedy="Give more of the id")
+    return found[0] if found else None
+
+
+def _pair(folder: Path, preference: Preference, ledger: Ledger) -> Iterator[str]:
+    candidates = preference.candidates
+    yield from _source(folder, candidates.source, [span for answer in candidates.answers for span in answer.spans])
+    yield from _exchanges("Generation", candidates.requests, ledger)
+    yield from _candidates(candidates)
+    for number, verdict in enumerate(preference.verdicts, start=1):
+        first = "y" if verdict.swapped else "x"
+        winner = _name(verdict.winner, preference) if verdict.winner else verdict.said
+        yield _title(f"Verdict {number}: {verdict.judge}, shown {first} first, says {verdict.said}: {winner}")
+        yield from _exchanges(f"Verdict {number}", verdict.requests, ledger)
+    yield from _outcome(folder, preference)
+
+
+def _source(folder: Path, chunk: Chunk, spans: list[Span]) -> Iterator[str]:
+    article = _only(read(folder / ARTICLES, Article), chunk.article_id)
+    if article is None:
+        raise UserError(f"the article {chunk.article_id} is missing", where=str(folder), remedy="Start the run again")
+    yield _title(f"Article {article.id}")
+    for name in ("title", "author", "source_id", "link", "licence"):
+        yield f"{name}: {getattr(article, name) or '-'}"
+    yield _title(f"Chunk {chunk.id}: characters {chunk.start} to {chunk.end} of {len(article.text)}")
+    yield chunk.text
+    for span in spans:
+        yield _title(f"Excerpt: characters {span.start} to {span.end}")
+        before, after = (
+            article.text[max(0, span.start - AROUND) : span.start],
+            article.text[span.end :][:AROUND],
+        )
+        yield f"...{before}>>>{span.of(article.text)}<<<{after}..."
+
+
+def _exchanges(what: str, requests: Iterable[str], ledger: Ledger) -> Iterator[str]:
+    for request_id in requests:
+        entry = ledger.find(request_id)
+        if entry is None:
+            yield f"{what}: request {request_id} is not in the ledger: its reply was of no use and is forgotten"
+            continue
+        request, reply = entry
+        yield _title(f"{what}: request {request_id} to {request.model} at {request.provider}")
+        sampling = request.sampling.model_dump_json(exclude_none=True)
+        yield f"prompt {request.prompt.name} {request.prompt.version}, {sampling}"
+        for message in request.messages:
+            yield f"[{message.role}]\n{indent(message.content, '  ')}"
+        yield f"[reply: {reply.finish_reason}, {reply.usage.completion_tokens} tokens]\n{indent(reply.text, '  ')}"
+
+
+def _candidates(candidates: Candidates) -> Iterator[str]:
+    yield _title(f"Pair {candidates.id}")
+    yield f"instruction: {candidates.instruction}"
+    for name, answer in zip("xy", sorted(candidates.answers, key=lambda answer: answer.id), strict=True):
+        yield f"{name} ({answer.origin} {answer.id}): {answer.text}"
+
+
+def _outcome(folder: Path, preference: Preference) -> Iterator[str]:
+    yield _title(f"Preference {preference.id}")
+    if not preference.decided:
+        yield f"not decided: {preference.reason}"
+        return
+    yield f"chosen: {_name(preference.chosen, preference)}, strength {preference.strength}"
+    kept = True
+    for decision in read(folder / DECISIONS, Decision):
+        if decision.preference == preference.id:
+            kept = kept and decision.keep
+            yield f"{decision.filter}: {'keep' if decision.keep else decision.code} (measured {decision.measured:g})"
+    yield "in the dataset" if kept else "not in the dataset"
+
+
+def _name(answer_id: str | None, preference: Preference) -> str:
+    ids = preference.candidates.answer_ids
+    return f"{'xy'[ids.index(answer_id)]} ({preference.candidates.answer(answer_id).origin})" if answer_id else "none"
+
+
+def _chunk(folder: Path, chunk: Chunk, ledger: Ledger) -> Iterator[str]:
+    yield from _source(folder, chunk, [])
+    for loss in read(folder / LOSSES, Loss):
+        if loss.record.split("/")[0] == chunk.id:
+            yield _title(f"{loss.fate} at {loss.stage}: {loss.code}")
+            yield loss.detail
+            yield from _exchanges("Generation", loss.requests, ledger)
+    for preference in read(folder / PREFERENCES, Preference):
+        if preference.candidates.source.id == chunk.id:
+            yield f"pair {preference.id}: {preference.candidates.instruction}"
+
+
+def _title(text: str) -> str:
+    return f"\n== {text}"

@@ -1,0 +1,28 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from pipeline.records import Bill
+
+
+def dollars(bill: Bill) -> str:
+    """What calls cost; a price that is not known is said, never counted as nothing."""
+    known = f"{bill.cost_usd:.4f} USD" if 0 < bill.cost_usd < 1 else f"{bill.cost_usd:.2f} USD"
+    if not bill.unpriced:
+        return known
+    unknown = f"{bill.unpriced:,} calls of unknown price"
+    return unknown if bill.unpriced == bill.calls else f"{known} and {unknown}"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 2:05:09 or 05:09."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def listed(reasons: dict[str, int]) -> str:
+    """Reasons by how often they occur: `length.too_short 3, format.end 1`."""
+    return ", ".join(
+        f"{code} {count:,}" for code, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    )

@@ -1,0 +1,370 @@
+"""A whole run, in order. The only place where everything meets.
+
+    articles -> chunks          on disk first, so that the run's id and the number of chunks are known
+    chunk -> preferences        one async function, mapped over the chunks in order with a bounded window
+    preferences -> dataset      read back one by one; then the gates, and the manifest last
+
+Resuming is re-running: nothing here asks what an earlier start did, the ledger knows what was paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, TextIO
+
+from pipeline.engines.ledger import Clerk, Ledger
+from pipeline.engines.meter import Meter
+from pipeline.engines.offline import EMBEDDED
+from pipeline.errors import Interrupted, UserError
+from pipeline.identity import digest
+from pipeline.recipe import Gates, Loaded, Recipe
+from pipeline.records import Article, Ask, Bill, Chunk, Decision, Loss, Preference, Reply, Request
+from pipeline.report.card import card
+from pipeline.report.progress import Progress
+from pipeline.stages.chunk import chunk
+from pipeline.stages.filter import decide, loss_by
+from pipeline.stages.generate import generate
+from pipeline.stages.ingest import ingest
+from pipeline.stages.judge import judge
+from pipeline.stages.publish import kept, write_dataset
+from pipeline.store import (
+    ARTICLES,
+    CHUNKS,
+    DATASET,
+    DECISIONS,
+    LOSSES,
+    MANIFEST,
+    PREFERENCES,
+    DatasetFacts,
+    Lines,
+    Manifest,
+    StageCount,
+    Tally,
+    adopt,
+    complete,
+    digests,
+    journal,
+    locked,
+    read,
+    sha256_of,
+    staging,
+    write_text,
+)
+from pipeline.window import in_order
+from prompts import load as load_prompt
+
+WINDOW = 256
+"""Chunks that may be done and wait for a slower one before them: order costs no standstill, and memory has a bound."""
+
+NAMED = 20
+"""Articles that could not be read, named on screen; all are in the losses."""
+
+
+class Outcome(NamedTuple):
+    """What a start came to."""
+
+    folder: Path
+    manifest: Manifest
+    paid: Bill
+    """What this start cost."""
+    news: bool
+    """False if there was nothing to do: the run was complete."""
+
+
+def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
+    """Build the dataset of a recipe, or finish building it; progress goes to `stream`.
+
+    Raises:
+        UserError: the recipe, the articles or the folders; nothing is lost.
+        ProviderDown: a provider is away, or another process runs this recipe.
+        Interrupted: SIGINT or SIGTERM.
+    """
+    home = outputs / loaded.recipe.name
+    with locked(home):
+        staged, tally = staging(home), Tally()
+        prepare(loaded.recipe, staged, tally, stream)
+        run_id = run_identity(loaded, staged)
+        folder = home / run_id
+        done = complete(folder)
+        if done is not None and not done.unanswered:
+            shutil.rmtree(staged)
+            return Outcome(folder, done, Meter().paid.bill(), news=False)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        adopt(staged, folder)
+        write_text(folder / "recipe.yaml", loaded.text)
+        return _build(loaded, outputs, folder, tally, stream)
+
+
+def prepare(recipe: Recipe, folder: Path, tally: Tally, stream: TextIO) -> None:
+    """Write the articles, their chunks, and what was lost on the way.
+
+    Raises:
+        UserError: nothing is left to work on.
+    """
+    named = 0
+    with (
+        Lines(folder / ARTICLES) as articles,
+        Lines(folder / CHUNKS) as chunks,
+        Lines(folder / LOSSES) as losses,
+    ):
+        for item in ingest(recipe.sources):
+            tally.see("ingest")
+            if isinstance(item, Loss):
+                losses.write(item)
+                tally.lose(item)
+                named += _name(item, named, stream)
+                continue
+            articles.write(item)
+            tally.keep("ingest")
+            _chunk(item, recipe, tally, chunks, losses)
+    if named > NAMED:
+        print(f"... and {named - NAMED} more, in {LOSSES}", file=stream)
+    if not chunks.rows:
+        raise UserError(
+            f"nothing to work on: {articles.rows} articles read, none as long as a chunk",
+            where=f"recipe {recipe.name!r}",
+            remedy="Look at `sources` and `chunk`, or add articles",
+        )
+
+
+def _name(item: Loss, named: int, stream: TextIO) -> int:
+    if item.fate != "failed":
+        return 0
+    if named < NAMED:
+        print(f"not read: {item.record}: {item.detail or item.code}", file=stream)
+    return 1
+
+
+def _chunk(article: Article, recipe: Recipe, tally: Tally, chunks: Lines, losses: Lines) -> None:
+    pieces = chunk(article, recipe.chunk)
+    tally.see("chunk", len(pieces.chunks) + len(pieces.losses))
+    tally.keep("chunk", len(pieces.chunks))
+    for piece in pieces.chunks:
+        chunks.write(piece)
+    for remainder in pieces.losses:
+        losses.write(remainder)
+        tally.lose(remainder)
+
+
+def run_identity(loaded: Loaded, folder: Path) -> str:
+    """Digest of all that decides a run's outcome: version, recipe, prompts and articles."""
+    parts = [
+        version("pairwright"),
+        loaded.identity,
+        prompt_versions(loaded.recipe),
+        sha256_of(folder / ARTICLES),
+    ]
+    return digest("run", parts, length=12)
+
+
+def prompt_versions(recipe: Recipe) -> dict[str, str]:
+    """Version by name of every prompt that the recipe uses."""
+    names = [name for part in (recipe.generate, *recipe.judge.jury) for name in part.prompts]
+    return {ref.name: ref.version for ref in (load_prompt(name).ref for name in names)}
+
+
+def ledger_location(loaded: Loaded, outputs: Path) -> str:
+    """Where replies are kept: what the recipe says (a path is relative to its folder), or beside the runs."""
+    named = loaded.recipe.ledger
+    if named is None:
+        return str((outputs / "ledger.sqlite").resolve())
+    return named if "://" in named else str((loaded.path.parent / named).resolve())
+
+
+class _UnderWay(NamedTuple):
+    """What the steps of one start share."""
+
+    recipe: Recipe
+    folder: Path
+    ledger: Ledger
+    tally: Tally
+    meter: Meter
+    stream: TextIO
+
+
+def _build(loaded: Loaded, outputs: Path, folder: Path, tally: Tally, stream: TextIO) -> Outcome:
+    meter, ledger = Meter(), Ledger(ledger_location(loaded, outputs))
+    now = _UnderWay(loaded.recipe, folder, ledger, tally, meter, stream)
+    with closing(ledger), journal(folder, ledger.location, meter.paid.bill):
+        _until_done_or_stopped(now)
+        manifest = _manifest(loaded, now, _write_dataset(loaded.recipe, folder))
+        write_text(folder / DATASET / "README.md", card(manifest, loaded.text))
+        manifest = manifest.but(files=digests(folder))
+        write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+        # only now: until the run is complete, a reply of no use must come again, or resuming would not be re-running
+        ledger.forget(request for item in read(folder / LOSSES, Loss) for request in item.requests)
+    return Outcome(folder, manifest, meter.paid.bill(), news=True)
+
+
+def _until_done_or_stopped(now: _UnderWay) -> None:
+    outside = signal.getsignal(signal.SIGTERM)
+    try:
+        asyncio.run(_map_chunks(now))
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        raise Interrupted(
+            f"interrupted; every reply that came is kept ({now.meter.paid.calls:,} paid by this start)",
+            where=str(now.folder),
+            remedy="The same command again resumes and pays only for what is missing",
+        ) from error
+    finally:
+        signal.signal(signal.SIGTERM, outside)
+
+
+async def _map_chunks(now: _UnderWay) -> None:
+    """Every chunk through `pairs_of`, filed in order."""
+    this = asyncio.current_task()
+    if this is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    chunks = read(now.folder / CHUNKS, Chunk)
+    at_once = sum(engine.in_flight for engine in now.recipe.engines.values())
+    async with _connected(now) as ask:
+
+        async def work(chunk: Chunk) -> Pairs:
+            return await pairs_of(chunk, now.recipe, ask)
+
+        with (
+            _Files(now.folder, now.tally) as files,
+            Progress(now.tally.kept("chunk"), now.tally, now.meter, now.stream) as progress,
+        ):
+            async with aclosing(in_order(work, chunks, at_once, WINDOW)) as done:
+                async for pairs in done:
+                    files.file(pairs)
+                    progress.step()
+
+
+@asynccontextmanager
+async def _connected(now: _UnderWay) -> AsyncIterator[Ask]:
+    """One `ask` for the whole run: by its address to an engine, by way of the ledger."""
+    async with AsyncExitStack() as stack:
+        lines = {name: await stack.enter_async_context(engine()) for name, engine in now.recipe.engines.items()}
+
+        async def dispatch(request: Request) -> Reply:
+            return await lines[request.engine](request)
+
+        clerk = await stack.enter_async_context(Clerk(now.ledger, dispatch, now.meter))
+        yield clerk.ask
+
+
+class Pairs(NamedTuple):
+    """All that one chunk came to."""
+
+    candidates: int
+    """Candidates that were written."""
+    preferences: Sequence[Preference]
+    """One for each of them, decided or not."""
+    decisions: Sequence[Decision]
+    """Of every filter on every decided preference."""
+    losses: Sequence[Loss]
+    """What did not go on, of whatever stage."""
+
+
+async def pairs_of(chunk: Chunk, recipe: Recipe, ask: Ask) -> Pairs:
+    """The one record's walk: a chunk in, its preferences and what the filters say of them out."""
+    generated = await generate(chunk, recipe.generate, ask)
+    judged = await asyncio.gather(
+        *(judge(candidates, recipe.judge, recipe.seed, ask) for candidates in generated.candidates)
+    )
+    decided = [item.preference for item in judged if item.preference.decided]
+    decisions = decide(decided, recipe.filters)
+    losses = [*generated.losses, *(item.loss for item in judged), *(loss_by(row) for row in decisions)]
+    return Pairs(
+        candidates=len(generated.candidates),
+        preferences=[item.preference for item in judged],
+        decisions=[decision for row in decisions for decision in row],
+        losses=[loss for loss in losses if loss is not None],
+    )
+
+
+class _Files:
+    """The stage files of a run while it is under way, and the counts of what goes into them."""
+
+    def __init__(self, folder: Path, tally: Tally) -> None:
+        self._folder, self._tally = folder, tally
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Files:
+        self._preferences = self._stack.enter_context(Lines(self._folder / PREFERENCES))
+        self._decisions = self._stack.enter_context(Lines(self._folder / DECISIONS))
+        self._losses = self._stack.enter_context(Lines(self._folder / LOSSES))
+        for loss in read(self._folder / LOSSES, Loss):  # those of the articles; the file takes this one's place
+            self._losses.write(loss)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def file(self, pairs: Pairs) -> None:
+        """Write and count all that one chunk came to."""
+        decided = [preference for preference in pairs.preferences if preference.decided]
+        lost_by_filters = sum(loss.stage == "filter" for loss in pairs.losses)
+        self._tally.see("generate")
+        self._tally.keep("generate", int(pairs.candidates > 0))
+        self._tally.see("parse", pairs.candidates + sum(loss.stage == "parse" for loss in pairs.losses))
+        self._tally.keep("parse", pairs.candidates)
+        self._tally.see("judge", pairs.candidates)
+        self._tally.keep("judge", len(decided))
+        self._tally.see("filter", len(decided))
+        self._tally.keep("filter", len(decided) - lost_by_filters)
+        for preference in pairs.preferences:
+            self._preferences.write(preference)
+        for decision in pairs.decisions:
+            self._decisions.write(decision)
+        for loss in pairs.losses:
+            self._losses.write(loss)
+            self._tally.lose(loss)
+
+
+def _write_dataset(recipe: Recipe, folder: Path) -> DatasetFacts:
+    pairs = kept(
+        read(folder / PREFERENCES, Preference),
+        read(folder / DECISIONS, Decision),
+        len(recipe.filters),
+        read(folder / ARTICLES, Article),
+    )
+    return write_dataset(folder / DATASET, pairs, folder.name, recipe.split.test)
+
+
+def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
+    """All but the files' digests.
+
+    Raises:
+        RuntimeError: the counts do not add up: our bug, and nothing is called complete.
+    """
+    recipe, counts = loaded.recipe, now.tally.counts()
+    if facts.rows != counts["filter"].kept:
+        raise RuntimeError(f"{counts['filter'].kept} pairs were kept, {facts.rows} are in the dataset")
+    return Manifest(
+        name=recipe.name,
+        run_id=now.folder.name,
+        version=version("pairwright"),
+        recipe=loaded.identity,
+        models={name: engine.model for name, engine in recipe.engines.items()},
+        embedded=any(engine.provider == EMBEDDED for engine in recipe.engines.values()),
+        prompts=prompt_versions(recipe),
+        counts=counts,
+        dataset=facts,
+        bill=now.meter.used.bill(),
+        missed_gates=tuple(_missed(recipe.gates, counts)),
+        files={},
+    )
+
+
+def _missed(gates: Gates, counts: dict[str, StageCount]) -> Iterator[str]:
+    pairs = counts["filter"].kept
+    if pairs < gates.at_least_pairs:
+        yield f"at_least_pairs: {pairs:,} pairs are kept, {gates.at_least_pairs:,} are wanted"
+    for stage, name in (("generate", "chunks"), ("judge", "pairs")):
+        count = counts[stage]
+        share = sum(count.failed.values()) / count.seen if count.seen else 0.0
+        if share > gates.at_most_failed:
+            yield f"at_most_failed: {share:.1%} of {name} failed, at most {gates.at_most_failed:.1%} may"

@@ -1,0 +1,242 @@
+"""From kept preferences to a dataset: rows, and Parquet in two splits.
+
+The prompt is conversational (lists of role and content), the form that TRL recommends for DPO. An article stands on
+one side of the split for ever: the side is a hash of its source's own id, so neither a new seed, nor new articles,
+nor an edit of its text moves it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.identity import fraction
+from pipeline.records import Answer, Article, Decision, Preference, Verdict
+from pipeline.store import DatasetFacts, publish_file, writing
+
+Side = Literal["train", "test"]
+
+_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_SPANS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
+_VOTES = pa.list_(
+    pa.struct([("judge", pa.string()), ("model", pa.string()), ("chosen_first", pa.bool_()), ("said", pa.string())])
+)
+
+SCHEMA = pa.schema(
+    [
+        ("prompt", _TURNS),
+        ("chosen", _TURNS),
+        ("rejected", _TURNS),
+        ("id", pa.string()),
+        ("run_id", pa.string()),
+        ("source_id", pa.string()),
+        ("article_id", pa.string()),
+        ("chunk_id", pa.string()),
+        ("title", pa.string()),
+        ("author", pa.string()),
+        ("link", pa.string()),
+        ("licence", pa.string()),
+        ("chosen_origin", pa.string()),
+        ("rejected_origin", pa.string()),
+        ("extracted_spans", _SPANS),
+        ("model", pa.string()),
+        ("temperature", pa.float64()),
+        ("prompt_name", pa.string()),
+        ("prompt_version", pa.string()),
+        ("strength", pa.float64()),
+        ("votes", _VOTES),
+    ]
+)
+"""The dataset's columns. `extracted_spans` are characters of the article's text, half-open; `said` names an answer as
+`chosen` or `rejected`, or is `tie` or `unreadable`."""
+
+ROW_GROUP = 1_000
+"""Rows in memory at once."""
+
+
+class Kept(NamedTuple):
+    """A preference that may be published, and its article."""
+
+    preference: Preference
+    article: Article
+
+
+def kept(
+    preferences: Iterable[Preference],
+    decisions: Iterator[Decision],
+    filters: int,
+    articles: Iterator[Article],
+) -> Iterator[Kept]:
+    """The preferences that are decided and that every filter keeps, each with its article.
+
+    All three streams are in the order of the sources, so that they are read side by side, one record at a time.
+
+    Raises:
+        RuntimeError: they do not fit together, or an extracted answer is not in its article: our bug.
+    """
+    article = None
+    for preference in preferences:
+        if not preference.decided:
+            continue
+        said = list(islice(decisions, filters))
+        if len(said) != filters or any(decision.preference != preference.id for decision in said):
+            raise RuntimeError(f"the decisions on {preference.id} are missing")
+        if all(decision.keep for decision in said):
+            wanted = preference.candidates.source.article_id
+            while article is None or article.id != wanted:
+                article = next(articles)
+            _check_spans(preference, article)
+            yield Kept(preference, article)
+
+
+def _check_spans(preference: Preference, article: Article) -> None:
+    for answer in preference.candidates.answers:
+        if answer.origin == "extracted" and answer.text != " ".join(span.of(article.text) for span in answer.spans):
+            raise RuntimeError(f"the extracted answer of {preference.id} is not what its article says")
+
+
+def side(source_id: str, test_share: float) -> Side:
+    """The split that an article belongs to, now and in every later build."""
+    return "test" if fraction("split", source_id) < test_share else "train"
+
+
+def write_dataset(folder: Path, pairs: Iterable[Kept], run_id: str, test_share: float) -> DatasetFacts:
+    """Write `data/train-*.parquet` and, if it has rows, `data/test-*.parquet`; an earlier dataset there goes.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    with writing(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "data").mkdir(parents=True)
+    counter = _Counter()
+    with _Table(folder, "train") as train, _Table(folder, "test") as test:
+        for pair in pairs:
+            to = side(pair.article.source_id, test_share)
+            (test if to == "test" else train).add(row(pair, run_id))
+            counter.add(pair, to)
+    return counter.facts()
+
+
+def row(pair: Kept, run_id: str) -> dict[str, object]:
+    """One row, by column."""
+    preference, article = pair
+    candidates = preference.candidates
+    chosen, rejected = preference.chosen_answer, preference.rejected_answer
+    extracted = next((answer for answer in candidates.answers if answer.origin == "extracted"), None)
+    written = next((answer for answer in candidates.answers if answer.origin == "generated"), None)
+    return {
+        "prompt": _turn("user", candidates.instruction),
+        "chosen": _turn("assistant", chosen.text),
+        "rejected": _turn("assistant", rejected.text),
+        "id": preference.id,
+        "run_id": run_id,
+        "source_id": article.source_id,
+        "article_id": article.id,
+        "chunk_id": candidates.source.id,
+        "title": article.title,
+        "author": article.author,
+        "link": article.link,
+        "licence": article.licence,
+        "chosen_origin": chosen.origin,
+        "rejected_origin": rejected.origin,
+        "extracted_spans": [span.model_dump() for span in extracted.spans] if extracted else [],
+        "model": written.model if written else "",
+        "temperature": _temperature(written),
+        "prompt_name": candidates.prompt.name,
+        "prompt_version": candidates.prompt.version,
+        "strength": preference.strength,
+        "votes": [_vote(verdict, preference) for verdict in preference.verdicts],
+    }
+
+
+def _turn(role: str, content: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": content}]
+
+
+def _temperature(answer: Answer | None) -> float | None:
+    return answer.sampling.temperature if answer and answer.sampling else None
+
+
+def _vote(verdict: Verdict, preference: Preference) -> dict[str, object]:
+    names = {preference.chosen: "chosen", preference.rejected: "rejected"}
+    return {
+        "judge": verdict.judge,
+        "model": verdict.model,
+        "chosen_first": (verdict.y if verdict.swapped else verdict.x) == preference.chosen,
+        "said": names[verdict.winner] if verdict.winner else verdict.said,
+    }
+
+
+class _Table:
+    """One split's Parquet file, written a row group at a time; no file if there is no row."""
+
+    def __init__(self, folder: Path, split: Side) -> None:
+        self._path = folder / "data" / f"{split}-00000-of-00001.parquet"
+        self._partial = self._path.with_name(f".{self._path.name}.partial")
+        self._rows: list[dict[str, object]] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, row: dict[str, object]) -> None:
+        self._rows.append(row)
+        if len(self._rows) == ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        with writing(self._path):
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._partial, SCHEMA)
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+        self._rows = []
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._rows:
+            self._flush()
+        if self._writer is not None:
+            with writing(self._path):
+                self._writer.close()
+                if kind is None:
+                    publish_file(self._partial, self._path)
+
+
+class _Counter:
+    """Adds up what the dataset holds."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[Side] = Counter()
+        self._licences: Counter[str] = Counter()
+        self._lengths = Counter[str]()
+        self._articles = 0
+        self._last = ""
+
+    def add(self, pair: Kept, to: Side) -> None:
+        chosen, rejected = len(pair.preference.chosen_answer.text), len(pair.preference.rejected_answer.text)
+        self._rows[to] += 1
+        self._licences[pair.article.licence] += 1
+        self._lengths.update(chosen=chosen, rejected=rejected, longer=int(chosen > rejected))
+        self._articles += pair.article.id != self._last
+        self._last = pair.article.id
+
+    def facts(self) -> DatasetFacts:
+        return DatasetFacts(
+            train=self._rows["train"],
+            test=self._rows["test"],
+            articles=self._articles,
+            licences=dict(sorted(self._licences.items())),
+            chosen_longer=self._lengths["longer"],
+            chosen_characters=self._lengths["chosen"],
+            rejected_characters=self._lengths["rejected"],
+        )

@@ -1,0 +1,402 @@
+"""A run's folder: numbered JSONL files written all or nothing, counts that add up, and a manifest.
+
+    outputs/<name>/<run id>/
+        recipe.yaml             the recipe as it was written
+        1-articles.jsonl        Article
+        2-chunks.jsonl          Chunk
+        3-preferences.jsonl     Preference: candidates, verdicts, and what they amount to
+        4-decisions.jsonl       Decision
+        5-losses.jsonl          Loss: whatever did not go on, and why
+        dataset/                README.md and Parquet, as `datasets.load_dataset` opens it
+        run.json                Manifest: written last, so that it stands for a complete run
+        journal.jsonl           when this run was started, by which process, and what each start paid
+
+The run id is a digest of everything that decides the outcome (recipe, prompts, articles, version), so the same work
+has the same folder: starting again resumes it, and every file but the journal is the same byte for byte however often
+it was interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, NamedTuple, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import ProviderDown, UserError, did_you_mean
+from pipeline.records import Bill, Loss, Record, Stage
+
+ARTICLES = "1-articles.jsonl"
+CHUNKS = "2-chunks.jsonl"
+PREFERENCES = "3-preferences.jsonl"
+DECISIONS = "4-decisions.jsonl"
+LOSSES = "5-losses.jsonl"
+DATASET = "dataset"
+MANIFEST = "run.json"
+JOURNAL = "journal.jsonl"
+
+R = TypeVar("R", bound=BaseModel)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Translates what the operating system says about writing there.
+
+    Raises:
+        UserError: no room, no permission, or a file where a folder should be.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = "Make room, then start again: nothing is lost"
+            raise UserError("the disk is full", where=str(path), remedy=remedy) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            remedy = "Choose another folder with --outputs, or change its permissions"
+            raise UserError(f"cannot write there: {error.strerror}", where=str(path), remedy=remedy) from error
+        raise
+
+
+class Lines:
+    """A JSONL file that appears complete or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        """Args: where the file will be."""
+        self.path = path
+        self.rows = 0
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._hash = hashlib.sha256()
+
+    def __enter__(self) -> Lines:
+        with writing(self.path):
+            self._file: IO[bytes] = self._partial.open("wb")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with writing(self.path):
+            self._file.close()
+            if kind is None:
+                publish_file(self._partial, self.path)
+
+    def write(self, record: BaseModel) -> None:
+        """Add one line."""
+        line = record.model_dump_json().encode() + b"\n"
+        self._hash.update(line)
+        self.rows += 1
+        with writing(self.path):
+            self._file.write(line)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the lines so far."""
+        return self._hash.hexdigest()
+
+
+def publish_file(partial: Path, path: Path) -> None:
+    """Give a complete file its name, once it is on the disk."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file, all or nothing.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with writing(path):
+        partial.write_text(text, encoding="utf-8")
+        publish_file(partial, path)
+
+
+def read(path: Path, kind: type[R]) -> Iterator[R]:
+    """The records of a JSONL file, one at a time.
+
+    Raises:
+        UserError: it is missing, or a line was damaged or edited.
+    """
+    try:
+        file = path.open(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", where=str(path), remedy="Start the run again") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                what = f"this line is no {kind.__name__} ({error.errors()[0]['msg']})"
+                raise UserError(what, where=f"{path}:{number}", remedy="Start the run again") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class StageCount(Record):
+    """What came into a stage and where it went; `seen` is the sum of all the rest."""
+
+    seen: int
+    """Records that came in."""
+    kept: int
+    """Records that went on."""
+    dropped: dict[str, int]
+    """Records that a rule said no to, by reason code."""
+    failed: dict[str, int]
+    """Records that could not be made, by reason code."""
+
+    @property
+    def lost(self) -> int:
+        """Dropped and failed."""
+        return sum(self.dropped.values()) + sum(self.failed.values())
+
+
+class DatasetFacts(Record):
+    """What a dataset holds, in numbers."""
+
+    train: int
+    """Rows to train on."""
+    test: int
+    """Rows held out, of articles that are not in train."""
+    articles: int
+    """Articles that gave at least one row."""
+    licences: dict[str, int]
+    """Rows by the licence of their article; empty text where none is stated."""
+    chosen_longer: int
+    """Rows whose chosen answer is the longer one: the bias that a length rule would score."""
+    chosen_characters: int
+    """Characters of all chosen answers."""
+    rejected_characters: int
+    """Characters of all rejected answers."""
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return self.train + self.test
+
+
+class Manifest(Record):
+    """What a complete run is: everything in it follows from the recipe, the articles and the replies."""
+
+    name: str
+    """The recipe's name."""
+    run_id: str
+    """Digest of all that decides the outcome."""
+    version: str
+    """Version of pairwright."""
+    recipe: str
+    """Digest of what the recipe says."""
+    models: dict[str, str]
+    """Model by engine."""
+    embedded: bool
+    """Whether any engine is the embedded one, which is no model: the dataset is for trying things out."""
+    prompts: dict[str, str]
+    """Version of each prompt, by name."""
+    counts: dict[str, StageCount]
+    """What came into each stage and where it went."""
+    dataset: DatasetFacts
+    """What came out."""
+    bill: Bill
+    """All calls that the dataset rests on, whether paid by this start, an earlier one or another run."""
+    missed_gates: tuple[str, ...]
+    """Gates that were missed, in words."""
+    files: dict[str, str]
+    """SHA-256 of every file, by its path in the folder."""
+
+    @property
+    def unanswered(self) -> int:
+        """Chunks and pairs that failed, and that another start would ask for again."""
+        return sum(sum(self.counts[stage].failed.values()) for stage in ("generate", "judge"))
+
+
+class PairCount(NamedTuple):
+    """Where pairs ended."""
+
+    kept: int
+    """In the dataset."""
+    dropped: int
+    """By the jury or a filter."""
+    failed: int
+    """At whatever stage; a chunk that failed counts as one."""
+
+
+class Tally:
+    """Counts records in and out of each stage, apart from one another, so that adding up proves something."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[Stage] = Counter()
+        self._kept: Counter[Stage] = Counter()
+        self._lost: dict[tuple[Stage, str], Counter[str]] = defaultdict(Counter)
+
+    def see(self, stage: Stage, count: int = 1) -> None:
+        """Records that come in."""
+        self._seen[stage] += count
+
+    def keep(self, stage: Stage, count: int = 1) -> None:
+        """Records that go on."""
+        self._kept[stage] += count
+
+    def lose(self, loss: Loss) -> None:
+        """A record that goes no further."""
+        self._lost[loss.stage, loss.fate][loss.code] += 1
+
+    def kept(self, stage: Stage) -> int:
+        """Records that went on so far."""
+        return self._kept[stage]
+
+    def pairs(self) -> PairCount:
+        """Pairs so far, for the eye: every candidate that was kept, dropped or failed."""
+        lost = self._lost
+        return PairCount(
+            kept=self._kept["filter"],
+            dropped=sum((lost["judge", "dropped"] + lost["filter", "dropped"]).values()),
+            failed=sum((lost["generate", "failed"] + lost["parse", "failed"] + lost["judge", "failed"]).values()),
+        )
+
+    def counts(self) -> dict[str, StageCount]:
+        """All stages, in order.
+
+        Raises:
+            RuntimeError: the counts of a stage do not add up: our bug, and the run stops.
+        """
+        counts = {stage: self._count(stage) for stage in get_args(Stage)}
+        for stage, count in counts.items():
+            if count.seen != count.kept + count.lost:
+                raise RuntimeError(f"{stage}: {count.seen} came in, {count.kept} went on and {count.lost} were lost")
+        return counts
+
+    def _count(self, stage: Stage) -> StageCount:
+        return StageCount(
+            seen=self._seen[stage],
+            kept=self._kept[stage],
+            dropped=dict(sorted(self._lost[stage, "dropped"].items())),
+            failed=dict(sorted(self._lost[stage, "failed"].items())),
+        )
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Holds a recipe's folder for this process alone; a process that dies lets go by itself.
+
+    Raises:
+        ProviderDown: another process holds it.
+        UserError: the folder cannot be written.
+    """
+    with writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+        file = (home / ".lock").open("a+")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise ProviderDown(
+                f"this recipe is being run by {holder}", where=str(home), remedy="Wait for it to end"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield
+
+
+def staging(home: Path) -> Path:
+    """An empty folder for what is written before the run's id is known."""
+    folder = home / ".staging"
+    with writing(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    return folder
+
+
+def adopt(staged: Path, folder: Path) -> None:
+    """Move what was staged into the run's folder, over what an earlier start left there."""
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        for path in sorted(staged.iterdir()):
+            path.replace(folder / path.name)
+        staged.rmdir()
+
+
+def complete(folder: Path) -> Manifest | None:
+    """The manifest of a run that is complete and whose files are still there; None if it must be run (again)."""
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return manifest if all((folder / name).is_file() for name in manifest.files) else None
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a run but the manifest and the journal."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: sha256_of(path) for name, path in names.items() if name not in (MANIFEST, JOURNAL)}
+
+
+def find_run(name: str, outputs: Path) -> Path:
+    """The folder of a run: given as a path, as `name/run id`, or as a recipe's name for its last complete run.
+
+    Raises:
+        UserError: there is none.
+    """
+    for folder in (Path(name), outputs / name):
+        if (folder / MANIFEST).is_file():
+            return folder
+        runs = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns)
+        if runs:
+            return runs[-1].parent
+    names = [path.parent.parent.name for path in outputs.glob(f"*/*/{MANIFEST}")]
+    raise UserError(f"there is no complete run {name!r}", where=str(outputs), remedy=did_you_mean(name, set(names)))
+
+
+def last_ledger(folder: Path) -> str | None:
+    """Where the last start of a run kept its replies; None if the journal does not say."""
+    path = folder / JOURNAL
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    starts = [event for event in map(json.loads, lines) if event["event"] == "start"]
+    return str(starts[-1]["ledger"]) if starts else None
+
+
+@contextmanager
+def journal(folder: Path, ledger: str, paid: Callable[[], Bill]) -> Iterator[None]:
+    """Notes when a run is started, by which process, how it ends and what this start paid."""
+    began = time.time()
+    _note(folder, {"event": "start", "at": _utc(began), "process": os.getpid(), "ledger": ledger})
+    outcome = "complete"
+    try:
+        yield
+    except BaseException as error:
+        outcome = type(error).__name__
+        raise
+    finally:
+        seconds = round(time.time() - began, 1)
+        bill = paid().model_dump()
+        _note(
+            folder,
+            {"event": "end", "at": _utc(time.time()), "outcome": outcome, "seconds": seconds, "paid": bill},
+        )
+
+
+def _note(folder: Path, event: dict[str, object]) -> None:
+    path = folder / JOURNAL
+    with writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(event) + "\n")
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")

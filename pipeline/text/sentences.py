@@ -1,0 +1,119 @@
+r"""Sentences, with their places: sentencex proposes the ends, a few rules mend them.
+
+NUMBERS
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import pairwise
+
+from sentencex import get_sentence_boundaries
+
+from pipeline.text.stretch import Stretch, trimmed
+
+WINDOW = 2048
+"""Characters given to sentencex at once: its time grows with the square of a paragraph that is not ASCII."""
+
+_LANGUAGE = "en"
+"""Whose abbreviations sentencex knows. Its marks are those of all scripts, whatever the language."""
+
+_BLANK = re.compile(r"\s")
+_CLOSERS = re.compile(r"(?:[\"'”’»›」』】）)\]*_~]|\[\d{1,3}\])*")
+_CAMEL = re.compile(r"[a-z]+[A-Z]")
+_MISSED = re.compile(r"(?:…|\betc\.)[\"”’»)*_]*(?=\s+[\"“‘«¿¡(*_]*[^\W\d_])|[。！？]+[”’」』】）)*_]*")
+_WIDE_END = re.compile(r"[。｡！？．…][\"'”’»›」』】）)\]*_~]*$")
+_ABBREVIATED = re.compile(
+    r"\b(?:eqs?|figs?|secs?|tabs?|refs?|chs?|chap|vol|nos?|nr|art|pp?|approx|ca)\.$", re.IGNORECASE
+)
+_DAY = re.compile(r"(?<!\d)\d{1,2}\.$")
+_MONTH = re.compile(r"Jan|Feb|März|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez")
+_JAPANESE_QUOTE = re.compile(r"[。！？][」』]$")
+_UNCUT = re.compile(r"(?<!`)(`{1,3})(?!`)[^`]{1,300}\1(?!`)|\[[^\[\]]{1,300}\]\([^()\s]{1,1000}\)")
+_NEAR = 40
+"""Characters looked at on either side of an end."""
+
+
+def sentences(text: str) -> list[Stretch]:
+    """The sentences of a text in which line breaks mean nothing; they hold all its non-blank characters, in order."""
+    text = _BLANK.sub(" ", text)  # sentencex panics on a no-break space after an initial, and so would a whole run
+    uncut = [found.span() for found in _UNCUT.finditer(text)]
+    ends = [end for end in _proposed(text) if _stands(text, end)]
+    places = (trimmed(text, start, end) for start, end in pairwise([0, *_outside(ends, uncut), len(text)]))
+    return _worded(text, [place for place in places if place])
+
+
+def _proposed(text: str) -> list[int]:
+    """Ends that may be a sentence's, closing quotes and emphasis included, each once, in order."""
+    marks = [*_segmented(text), *(found.end() for found in _MISSED.finditer(text))]
+    return sorted({_closed(text, end) for end in marks})
+
+
+def _segmented(text: str) -> Iterator[int]:
+    """Ends of sentences according to sentencex, without the blanks after them; it sees a window at a time."""
+    start = 0
+    while start < len(text):
+        window = text[start : start + WINDOW]
+        ends = [found["end_index"] for found in get_sentence_boundaries(_LANGUAGE, window)]
+        last = start + len(window) == len(text)
+        settled = ends if last else ends[:-1]
+        yield from (start + len(window[:end].rstrip()) for end in settled)
+        start += settled[-1] if settled else len(window)
+
+
+def _closed(text: str, end: int) -> int:
+    """The end moved past what closes the sentence: quotes, brackets, emphasis, a note's number."""
+    found = _CLOSERS.match(text, end)
+    return found.end() if found else end
+
+
+def _stands(text: str, end: int) -> bool:
+    """Whether a proposed end is one."""
+    before, after = text[max(0, end - _NEAR) : end], text[end : end + _NEAR]
+    if not after[:1].isspace() and not _WIDE_END.search(before):
+        return False  # torch.nn.Module, .NET, example.com
+    return not _goes_on(before, after) and not _is_number_of(before, after.lstrip())
+
+
+def _goes_on(before: str, after: str) -> bool:
+    """Whether what comes after an end shows that the sentence is not over."""
+    rest = after.lstrip()
+    if not rest or unicodedata.category(rest[0])[0] == "M" or rest[0] in ",;:)]}、，；：）":
+        return True
+    if _JAPANESE_QUOTE.search(before) and rest[0] in "とって":
+        return True  # 「行くよ。」と言った。
+    return rest[0].islower() and not _CAMEL.match(rest)
+
+
+def _is_number_of(before: str, after: str) -> bool:
+    """Whether the mark belongs to an abbreviation before a number, or to the day before a German month."""
+    return bool((_ABBREVIATED.search(before) and after[:1].isdigit()) or (_DAY.search(before) and _MONTH.match(after)))
+
+
+def _outside(ends: list[int], uncut: list[tuple[int, int]]) -> list[int]:
+    """The ends that stand in none of these stretches (inline code, links); both are in order."""
+    starts = [start for start, _ in uncut]
+    kept = []
+    for end in ends:
+        nearest = bisect_left(starts, end) - 1
+        if nearest < 0 or end >= uncut[nearest][1]:
+            kept.append(end)
+    return kept
+
+
+def _worded(text: str, places: list[Stretch]) -> list[Stretch]:
+    """The stretches, with those that hold no letter ("1.", "🎉", "42.") joined to the one before, or else after."""
+    joined: list[Stretch] = []
+    wordless = False
+    for place in places:
+        worded = any(map(str.isalpha, text[place.start : place.end]))
+        if joined and (wordless or not worded):
+            joined[-1] = Stretch(joined[-1].start, place.end)
+            wordless = wordless and not worded
+        else:
+            joined.append(place)
+            wordless = not worded
+    return joined
