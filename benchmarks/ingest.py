@@ -36,9 +36,7 @@ class Tally:
 
     def __str__(self) -> str:
         share = self.cluttered / self.texts if self.texts else 0
-        return (
-            f"{self.texts} articles, {self.characters:,} characters, {share:.1%} with clutter at their ends"
-        )
+        return f"{self.texts} articles, {self.characters:,} characters, {share:.1%} with clutter at their ends"
 
 
 def tally(texts: Iterable[str]) -> Tally:

@@ -44,7 +44,11 @@ class ReasonedReply(BaseModel):
     verdict: Literal["first", "second", "tie"]
 
 
-SCHEMA_NAMES: dict[type[BaseModel], str] = {VerdictReply: "verdict", ReasonedReply: "reasoned_verdict"}
+SCHEMAS = {
+    form: ResponseSchema(name=name, json_schema=form.model_json_schema())
+    for form, name in ((VerdictReply, "verdict"), (ReasonedReply, "reasoned_verdict"))
+}
+"""Made once: making a schema takes longer than all else that a verdict takes here."""
 
 SAID: dict[str, Said] = {"first": "a", "second": "b", "tie": "tie"}
 
@@ -94,9 +98,8 @@ class Pairwise(Judge):
             RecordFailed: the engine could not deliver.
         """
         form = ReasonedReply if self.reason else VerdictReply
-        schema = ResponseSchema(name=SCHEMA_NAMES[form], json_schema=form.model_json_schema())
         sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
-        request = request_to(self.engine, self.render(showing), sampling, schema)
+        request = request_to(self.engine, self.render(showing), sampling, SCHEMAS[form])
         asked = await ask_until_read(lambda text: _read_verdict(text, form), request, ask, self.attempts)
         return self._verdict(showing, asked)
 

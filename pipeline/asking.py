@@ -61,12 +61,14 @@ def request_to(
 async def ask_until_read(read: Callable[[str], T], request: Request, ask: Ask, attempts: int) -> Asked[T]:
     """Ask, and ask again while `read` raises ValueError or RecordFailed on the reply, at most `attempts` times.
 
-    A refusal is not asked again: a model that declined once mostly declines twice, and both are paid for.
+    A refusal is not asked again: a model that declined once mostly declines twice, and both are paid for. A reply
+    that was cut off is asked for once more, with twice the tokens.
 
     Raises:
         RecordFailed: the engine could not deliver; it names the requests that were answered before.
     """
     asked: tuple[str, ...] = ()
+    limit = request.sampling.max_tokens
     for attempt in range(attempts):
         current = request.but(attempt=attempt)
         try:
@@ -78,7 +80,9 @@ async def ask_until_read(read: Callable[[str], T], request: Request, ask: Ask, a
         if outcome.value is not None or outcome.code == "refused":
             return outcome
         if outcome.code == "truncated":
-            request = _longer(request)
+            if limit is None or request.sampling.max_tokens != limit:
+                return outcome
+            request = request.but(sampling=request.sampling.but(max_tokens=limit * LONGER))
     return outcome
 
 
@@ -98,13 +102,6 @@ def _read(read: Callable[[str], T], reply: Reply, asked: tuple[str, ...]) -> Ask
         return useless(failure.code, failure.detail)
     except ValueError as error:
         return useless("unparsable", f"{_one_line(str(error))}; the reply begins {reply.text[:80]!r}")
-
-
-def _longer(request: Request) -> Request:
-    limit = request.sampling.max_tokens
-    if limit is None:
-        return request
-    return request.but(sampling=request.sampling.but(max_tokens=limit * LONGER))
 
 
 def _one_line(text: str) -> str:

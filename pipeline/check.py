@@ -75,4 +75,6 @@ def _shown(part: Part) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, list):
+        return f"({len(value)})"
     return str(value["engine"]) if isinstance(value, dict) and "engine" in value else str(value)

@@ -177,8 +177,8 @@ def _subjects(texts: list[str], counts: Counter[str]) -> set[str]:
 
 
 def _by_weight(counts: Counter[str]) -> Callable[[str], tuple[float, str]]:
-    """Frequent and long phrases first; the phrase itself makes the order certain."""
-    return lambda phrase: (-counts[phrase] * len(re.split(r"\s", phrase)) - len(phrase) / 100, phrase)
+    """Frequent phrases first, pairs of words before single ones; the phrase itself makes the order certain."""
+    return lambda phrase: (-counts[phrase] * len(phrase.split()) ** 2 - len(phrase) / 100, phrase)
 
 
 def _runs(sentences: dict[int, str], at_least: int = 120, most: int = 3) -> Iterator[list[int]]:

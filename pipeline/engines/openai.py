@@ -38,7 +38,8 @@ from pipeline.registry import Engine, register
 OPENAI = "https://api.openai.com/v1"
 
 AWAY = 10
-"""Requests in a row that fail with all their retries, and none that succeeds, until a provider counts as down."""
+"""Fewest requests in a row that must fail with all their retries until a provider counts as down. Never fewer than
+twice what may be in flight: prompts that always fail take longest, so that at a run's end they are all that is left."""
 
 LONGEST_WAIT = 300.0
 """Seconds to wait at the most when a server says how long, so that a wrong header does not cost the night."""
@@ -151,7 +152,7 @@ class _Line:
     def _count_failure(self, failure: _Again) -> None:
         self._failed_in_a_row += 1
         unreachable = failure.code == "connection" and not self._answered
-        if unreachable or self._failed_in_a_row >= AWAY:
+        if unreachable or self._failed_in_a_row >= max(AWAY, 2 * self._engine.in_flight):
             raise ProviderDown(
                 f"the provider does not answer ({failure})",
                 where=self._engine.base_url,

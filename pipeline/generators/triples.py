@@ -84,9 +84,11 @@ class Triples(Generator):
         rendered = self.render(chunk)
         request = request_to(self.engine, rendered, self._sampling, SCHEMA)
         asked = await ask_until_read(lambda text: _read(text, chunk), request, ask, self.attempts)
-        written = asked.value or _before_the_cut(asked, chunk)
-        if not written:
+        written = asked.value if asked.value is not None else _before_the_cut(asked, chunk)
+        if asked.code and not written:
             raise RecordFailed(asked.code, asked.detail, asked.requests)
+        if not written:
+            return Generated(candidates=(), losses=(_nothing_written(chunk),))
         candidates = [
             self._candidates(chunk, item, asked, rendered.prompt) for item in written if isinstance(item, Triple)
         ]
@@ -142,7 +144,7 @@ def _read(text: str, chunk: Chunk) -> Written:
 
     Raises:
         ValueError: the reply is not JSON or has no list `triples`.
-        RecordFailed: there is no triple in it, or none that can be used.
+        RecordFailed: it has triples, and none of them can be used.
     """
     return _check_all(_items(read_json(text)), chunk)
 
@@ -165,15 +167,13 @@ def _items(value: object) -> list[object]:
 
 
 def _check_all(items: list[object], chunk: Chunk) -> Written:
-    if not items:
-        raise RecordFailed("nothing_written", "no triple in the reply")
     written: Written = []
     for item in items:
         try:
             written.append(_checked(item, chunk))
         except RecordFailed as failure:
             written.append(failure)
-    if not any(isinstance(item, Triple) for item in written):
+    if written and not any(isinstance(item, Triple) for item in written):
         raise RecordFailed("nothing_usable", "; ".join(str(item) for item in written))
     return written
 
@@ -189,6 +189,11 @@ def _checked(item: object, chunk: Chunk) -> Triple:
         raise RecordFailed("no_answer", "the generated answer is empty")
     cut(chunk, triple.extracted_sentences)
     return triple
+
+
+def _nothing_written(chunk: Chunk) -> Loss:
+    """A model that finds nothing to ask about a list of links has done as it was told: no failure, not asked again."""
+    return Loss(stage="generate", record=chunk.id, fate="dropped", code="nothing_written")
 
 
 def _losses(chunk: Chunk, written: Written, asked: Asked[Written]) -> Iterator[Loss]:

@@ -27,8 +27,9 @@ from urllib.parse import urlsplit
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from pipeline.errors import UserError
+from pipeline.options import RecipePath
 from pipeline.records import Article, Loss
-from pipeline.registry import Part, register
+from pipeline.registry import Source, register
 from pipeline.sources.clutter import without_clutter
 from pipeline.sources.files import READ, TABLES, TEXTS, files_below
 from pipeline.sources.found import Columns, Found, lost, read_rows
@@ -39,12 +40,12 @@ from pipeline.sources.tidy import Markup, heading_words, looks_like_markdown, on
 
 
 @register("source")
-class Articles(Part):
+class Articles(Source):
     """Articles from a file, a folder or a Hugging Face dataset."""
 
     use: Literal["articles"] = "articles"
     """Name of this source."""
-    path: Path | None = None
+    path: RecipePath | None = None
     """File or folder of JSON, JSONL, CSV, TSV, Parquet, Markdown, text or HTML; relative to the recipe."""
     dataset: str | None = None
     """Hugging Face dataset: its id on the Hub, or the folder of a saved one. Either this or `path`."""
@@ -63,18 +64,12 @@ class Articles(Part):
     licence: str = ""
     """Licence of every article that does not state its own."""
 
-    @field_validator("path")
-    @classmethod
-    def _beside_the_recipe(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        folder = _folder(info)
-        return folder / path if folder and path else path
-
     @field_validator("dataset")
     @classmethod
-    def _saved_beside_the_recipe(cls, dataset: str | None, info: ValidationInfo) -> str | None:
+    def _beside_the_recipe(cls, dataset: str | None, info: ValidationInfo) -> str | None:
         """A name is a folder beside the recipe if there is one, and else an id on the Hub."""
-        folder = _folder(info)
-        return str(folder / dataset) if folder and dataset and (folder / dataset).exists() else dataset
+        folder = Path((info.context or {}).get("folder", "."))
+        return str(folder / dataset) if dataset and (folder / dataset).exists() else dataset
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -148,10 +143,6 @@ class Articles(Part):
         if self.markup != "auto":
             return self.markup
         return found.markup or ("markdown" if looks_like_markdown(found.text) else "plain")
-
-
-def _folder(info: ValidationInfo) -> Path | None:
-    return Path(info.context["folder"]) if info.context and "folder" in info.context else None
 
 
 def without_title(text: str, title: str) -> str:

@@ -33,56 +33,30 @@ from pipeline.sources.tidy import block_parser
 Kind = Literal["beyond doubt", "mark", "weak", "filler", "prose"]
 
 MOST_FILLER = 6
-"""Filler blocks in a row between two marks; a Quarto page has 6 between its menu and its table of pages."""
+"""Filler blocks in a row between two marks; a Quarto page without known names has 6, the most of 76."""
 LONGEST_FILLER = 80
 """Characters of a filler line."""
 LONGEST_HEADING = 300
-"""Characters of a heading between marks; Substack's subtitles reach 223."""
+"""Characters of a heading between marks; the longest of 76 pages has 149."""
 
 SHORTEST_TITLE = 10
 """Characters of a block that may be a part of a title; less is too common to be one."""
 
-PHRASES: Collection[str] = frozenset(
-    {
-        *(
-            "share this post",
-            "share this article",
-            "share this page",
-            "copy link",
-            "subscribesign in",
-            "restacks",
-        ),
-        *(
-            "subscribe now",
-            "share on twitter",
-            "share on facebook",
-            "leave a comment",
-            "discussion about this post",
-        ),
-        *("ready for more?", "start writingget the app", "substack is the home for great culture"),
-        *("privacy ∙ terms ∙ collection notice", "previousnext", "skip to content", "skip to main content"),
-        *("cookie policy", "privacy policy", "terms of service", "all rights reserved"),
-    }
-)
+# fmt: off
+PHRASES: Collection[str] = frozenset({
+    "share this post", "share this article", "share this page", "share on twitter", "share on facebook",
+    "copy link", "restacks", "subscribesign in", "subscribe now", "leave a comment", "ready for more?",
+    "discussion about this post", "previousnext", "start writingget the app", "skip to content",
+    "substack is the home for great culture", "privacy ∙ terms ∙ collection notice", "skip to main content",
+    "cookie policy", "privacy policy", "terms of service", "all rights reserved",
+})
 """Blocks that are marks, in lower case."""
-_WEAK: Collection[str] = frozenset(
-    {
-        *("share", "facebook", "twitter", "linkedin", "email", "note", "other", "top", "latest", "comments"),
-        *(
-            "discussions",
-            "no posts",
-            "subscribe",
-            "sign in",
-            "like",
-            "reply",
-            "follow",
-            "listen",
-            "previous",
-            "next",
-        ),
-        *("author", "published", "home", "menu", "search", ""),
-    }
-)
+_WEAK: Collection[str] = frozenset({
+    "", "share", "facebook", "twitter", "linkedin", "email", "note", "other", "top", "latest", "comments",
+    "discussions", "no posts", "subscribe", "sign in", "like", "reply", "follow", "listen", "previous",
+    "next", "author", "published", "home", "menu", "search",
+})
+# fmt: on
 _BEYOND_DOUBT = re.compile(
     r"(?:©|\(c\)|copyright)\s*(?:©|\(c\))?\s*(?:19|20)\d\d\b.{0,80}"
     r"|this site requires javascript.{0,120}"

@@ -45,12 +45,8 @@ def files_below(root: Path) -> Iterator[tuple[Path, str]]:
         if not root.is_dir():
             yield root, root.name
             return
-        below = {
-            path.relative_to(root): path for path in root.rglob("*") if path.is_symlink() or not path.is_dir()
-        }
-        shown = {
-            name.as_posix(): path for name, path in below.items() if not any(p[0] == "." for p in name.parts)
-        }
+        below = {path.relative_to(root): path for path in root.rglob("*") if path.is_symlink() or not path.is_dir()}
+        shown = {name.as_posix(): path for name, path in below.items() if not any(p[0] == "." for p in name.parts)}
     if not any(path.suffix.lower() in TEXTS | TABLES for path in shown.values()):
         what = "holds none of the kinds that are read" if shown else "the folder is empty"
         raise UserError(what, where=str(root), remedy=f"Put articles there: {READ}")
@@ -74,13 +70,9 @@ def readable(name: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise UserError(
-            "may not be read", where=name, remedy="Give yourself permission to read it"
-        ) from error
+        raise UserError("may not be read", where=name, remedy="Give yourself permission to read it") from error
     except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", where=name, remedy="Mend or remove it"
-        ) from error
+        raise UserError(f"cannot be read: {error.strerror}", where=name, remedy="Mend or remove it") from error
 
 
 def text_of(path: Path, name: str, *, at_most: int) -> str:

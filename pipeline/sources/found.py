@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from pipeline.errors import UserError, did_you_mean
+from pipeline.options import Options
 from pipeline.records import Loss
 from pipeline.sources.tidy import Markup
 
@@ -66,10 +65,8 @@ USUAL: Mapping[str, tuple[str, ...]] = {
 """Names that are looked for, in this order and in any case, when the recipe names no column."""
 
 
-class Columns(BaseModel):
+class Columns(Options):
     """Which column holds what. Empty: the first usual name that a row has."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     text: str = ""
     """Column of the article's text; else text, content, body, article or markdown."""

@@ -12,9 +12,7 @@ from pipeline.sources.found import Row, row_or_loss
 _SAVED = ("state.json", "dataset_dict.json")
 
 
-def dataset_rows(
-    dataset: str, *, config: str | None, split: str, revision: str | None
-) -> Iterator[Row | Loss]:
+def dataset_rows(dataset: str, *, config: str | None, split: str, revision: str | None) -> Iterator[Row | Loss]:
     """The rows of one split, in order; from the Hub they are streamed and nothing is downloaded whole.
 
     Args:
@@ -32,11 +30,9 @@ def dataset_rows(
         yield row_or_loss(f"{name}/{split}[{index}]", value)
 
 
-def _loaded(
-    dataset: str, name: str, config: str | None, split: str, revision: str | None
-) -> Iterator[object]:
+def _loaded(dataset: str, name: str, config: str | None, split: str, revision: str | None) -> Iterator[object]:
     """Opens the dataset; what `datasets` raises for a wrong name is translated here and nowhere else."""
-    from datasets import load_dataset, load_from_disk  # noqa: PLC0415  two seconds that only datasets need
+    from datasets import load_dataset, load_from_disk  # noqa: PLC0415  0.9 s that only datasets need
 
     try:
         if any((Path(dataset) / mark).exists() for mark in _SAVED):
@@ -46,9 +42,7 @@ def _loaded(
             rows = load_dataset(dataset, config, split=split, revision=revision, streaming=True)
         yield from rows
     except ConnectionError as error:
-        raise ProviderDown(
-            f"the Hub cannot be reached: {error}", where=name, remedy="Try again later"
-        ) from error
+        raise ProviderDown(f"the Hub cannot be reached: {error}", where=name, remedy="Try again later") from error
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise UserError(f"cannot be loaded: {reason}", where=name, remedy=_REMEDY) from error

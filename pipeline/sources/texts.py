@@ -19,9 +19,7 @@ from pipeline.sources.files import text_of
 from pipeline.sources.found import Columns, Found, as_words, lost
 from pipeline.sources.tidy import heading_words
 
-_FRONT_MATTER = re.compile(
-    r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
-)
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6}[ \t]+\S.*$", re.MULTILINE)
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 _PRE = re.compile(r"<pre\b.*?</pre\s*>", re.DOTALL | re.IGNORECASE)
@@ -86,7 +84,7 @@ def _front_matter(text: str) -> tuple[Mapping[str, object], str]:
 
 def _html(text: str, name: str) -> Found:
     """The article on a page. Raises RecordFailed if trafilatura finds none."""
-    import trafilatura  # noqa: PLC0415  0.4 s that only HTML needs
+    import trafilatura  # noqa: PLC0415  0.2 s that only HTML needs
     from trafilatura.metadata import extract_metadata  # noqa: PLC0415  as above
 
     kept = _PRE.sub(lambda code: _BLANK_LINE.sub(f"\n{_KEPT_LINE}", code.group()), text)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pipeline.records import Article, Loss
 
-Source = Callable[[], Iterator[Article | Loss]]
+Reading = Callable[[], Iterator[Article | Loss]]
+"""A source: called, it reads its articles from the start."""
 
 
-def ingest(sources: Iterable[Source]) -> Iterator[Article | Loss]:
+def ingest(sources: Iterable[Reading]) -> Iterator[Article | Loss]:
     """Every article of every source, in order, with a Loss for each that goes no further.
 
     The same text found twice is one article, because an article's id is the digest of its text: two copies
@@ -23,7 +24,7 @@ def ingest(sources: Iterable[Source]) -> Iterator[Article | Loss]:
     goes by source_id and everything that is published names it. Which is the later one follows from the
     order of the sources alone.
 
-    Only ids are remembered, some 200 bytes an article; texts pass through.
+    Only ids are remembered, some 260 bytes an article; texts pass through.
     """
     first_name: dict[str, str] = {}
     taken: set[str] = set()

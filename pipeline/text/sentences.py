@@ -22,17 +22,28 @@ _LANGUAGE = "en"
 """Whose abbreviations sentencex knows. Its marks are those of all scripts, whatever the language."""
 
 _BLANK = re.compile(r"\s")
-_CLOSERS = re.compile(r"(?:[\"'”’»›」』】）)\]*_~]|\[\d{1,3}\])*")
+_CLOSERS = re.compile(r"(?:[\"'”’»›」』】）)\]*_~`]|\[\d{1,3}\])*")
 _CAMEL = re.compile(r"[a-z]+[A-Z]")
-_MISSED = re.compile(r"(?:…|\betc\.)[\"”’»)*_]*(?=\s+[\"“‘«¿¡(*_]*[^\W\d_])|[。！？]+[”’」』】）)*_]*")
+_MISSED = re.compile(
+    r"(?:…|\betc\.)[\"”’»)*_]*(?=\s+[\"“‘«¿¡(*_]*[^\W\d_])"  # what sentencex takes for a pause
+    r"|[.!?][\"”’]*\)(?=\s+[A-Z])"  # (A whole sentence in brackets.)
+    r"|[。！？]+[”’」』】）)*_]*"
+)
 _WIDE_END = re.compile(r"[。｡！？．…][\"'”’»›」』】）)\]*_~]*$")
 _ABBREVIATED = re.compile(
     r"\b(?:eqs?|figs?|secs?|tabs?|refs?|chs?|chap|vol|nos?|nr|art|pp?|approx|ca)\.$", re.IGNORECASE
 )
+_NEVER_LAST = re.compile(r"\b(?:vs|cf|bzw|Sra|Dra|p\. ?ex|p\. ?ej)\.$")
 _DAY = re.compile(r"(?<!\d)\d{1,2}\.$")
 _MONTH = re.compile(r"Jan|Feb|März|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez")
 _JAPANESE_QUOTE = re.compile(r"[。！？][」』]$")
 _UNCUT = re.compile(r"(?<!`)(`{1,3})(?!`)[^`]{1,300}\1(?!`)|\[[^\[\]]{1,300}\]\([^()\s]{1,1000}\)")
+_WORD_AND_MARK = re.compile(r"(?:^|[\s(“\"*_])[^\W_][\w’'-]*[)”\"*_]*[.!?][)”\"*_]*$")
+_STARTER = re.compile(
+    r"(?:A|After|All|Also|An|And|As|At|Before|But|By|During|First|For|From|He|Here|How|However|I|If|In|It|Let|Looking|My|Next|No|Note|Now|On"
+    r"|Once|One|Our|See|She|Since|So|Some|That|The|Then|There|These|They|This|Thus|To|We|What|When|Where|Which|Why|With|You"
+    r"|Your|[A-Z][a-z]+ly)\b(?![._(])"
+)
 _NEAR = 40
 """Characters looked at on either side of an end."""
 
@@ -73,24 +84,31 @@ def _closed(text: str, end: int) -> int:
 def _stands(text: str, end: int) -> bool:
     """Whether a proposed end is one."""
     before, after = text[max(0, end - _NEAR) : end], text[end : end + _NEAR]
-    if not after[:1].isspace() and not _WIDE_END.search(before):
+    if not (after[:1].isspace() or _WIDE_END.search(before) or _glued(before, after)):
         return False  # torch.nn.Module, .NET, example.com
-    return not _goes_on(before, after) and not _is_number_of(before, after.lstrip())
+    return not _goes_on(before, after.lstrip()) and not _is_short(before, after.lstrip())
+
+
+def _glued(before: str, after: str) -> bool:
+    """Whether two sentences lost the blank between them ("the system.Ultimately, we"), as in text taken from a page."""
+    if not _WORD_AND_MARK.search(before):
+        return False
+    return bool(_STARTER.match(after)) or (before[-1] in "!?" and after[:1].isupper())
 
 
 def _goes_on(before: str, after: str) -> bool:
     """Whether what comes after an end shows that the sentence is not over."""
-    rest = after.lstrip()
-    if not rest or unicodedata.category(rest[0])[0] == "M" or rest[0] in ",;:)]}、，；：）":
+    if not after or unicodedata.category(after[0])[0] == "M" or after[0] in ",;:)]}、，；：）":
         return True
-    if _JAPANESE_QUOTE.search(before) and rest[0] in "とって":
+    if _JAPANESE_QUOTE.search(before) and after[0] in "とって":
         return True  # 「行くよ。」と言った。
-    return rest[0].islower() and not _CAMEL.match(rest)
+    return after[0].islower() and not _CAMEL.match(after)
 
 
-def _is_number_of(before: str, after: str) -> bool:
-    """Whether the mark belongs to an abbreviation before a number, or to the day before a German month."""
-    return bool((_ABBREVIATED.search(before) and after[:1].isdigit()) or (_DAY.search(before) and _MONTH.match(after)))
+def _is_short(before: str, after: str) -> bool:
+    """Whether the mark belongs to an abbreviation that sentencex does not know, or to the day of a German date."""
+    number = _ABBREVIATED.search(before) and after[:1].isdigit()
+    return bool(number or _NEVER_LAST.search(before) or (_DAY.search(before) and _MONTH.match(after)))
 
 
 def _outside(ends: list[int], uncut: list[tuple[int, int]]) -> list[int]:

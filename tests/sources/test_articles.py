@@ -100,9 +100,7 @@ def test_an_export_with_nested_content_is_read(tmp_path: Path) -> None:
 
 
 def test_an_export_with_plain_content_is_read(tmp_path: Path) -> None:
-    write_json(
-        tmp_path / "export.json", {"artifact_data": [{"id": "a1", "content": TEXT, "platform": "medium"}]}
-    )
+    write_json(tmp_path / "export.json", {"artifact_data": [{"id": "a1", "content": TEXT, "platform": "medium"}]})
     assert only(read(tmp_path / "export.json")).text == TEXT
 
 
@@ -139,9 +137,7 @@ def test_json_is_read_as_a_stream(tmp_path: Path) -> None:
 
 
 def test_columns_may_be_named(tmp_path: Path) -> None:
-    write_json(
-        tmp_path / "a.json", [{"text": "no", "story": TEXT, "who": ["Ada", "Bo"], "key": 3, "rights": "CC0"}]
-    )
+    write_json(tmp_path / "a.json", [{"text": "no", "story": TEXT, "who": ["Ada", "Bo"], "key": 3, "rights": "CC0"}])
     columns = {"text": "story", "author": "who", "id": "key", "licence": "rights"}
     article = only(read(tmp_path / "a.json", columns=columns))
     assert article == Article(source_id="3", text=TEXT, author="Ada, Bo", licence="CC0")
@@ -253,9 +249,7 @@ def test_a_saved_dataset_is_read(tmp_path: Path) -> None:
 
 def test_a_split_of_a_saved_dataset_is_read(tmp_path: Path) -> None:
     DatasetDict({"held_out": Dataset.from_list([{"text": TEXT}])}).save_to_disk(str(tmp_path / "saved"))
-    articles = Articles.model_validate(
-        {"dataset": "saved", "split": "held_out"}, context={"folder": tmp_path}
-    )
+    articles = Articles.model_validate({"dataset": "saved", "split": "held_out"}, context={"folder": tmp_path})
     assert only(list(articles())).source_id == "saved/held_out[0]"
 
 
@@ -338,6 +332,17 @@ def test_one_bad_csv_row_is_filed_at_its_place(tmp_path: Path) -> None:
     assert lost(items) == [("a.csv:4", "failed", "too_many_cells"), ("a.csv:5", "failed", "not_utf8")]
 
 
+def test_one_row_that_is_too_long_is_filed_at_its_place(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", ["a" * 11, "b" * 10])
+    items = read(tmp_path / "a.json", at_most=10)
+    assert (texts(items), lost(items)) == (["b" * 10], [("a.json[0]", "failed", "too_long")])
+
+
+def test_one_nul_makes_a_file_binary(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Text. " * 50 + "\0", encoding="utf-8")
+    assert lost(read(tmp_path)) == [("a.txt", "failed", "binary")]
+
+
 def test_bytes_are_no_text(tmp_path: Path) -> None:
     parquet.write_table(pa.Table.from_pylist([{"text": b"one"}]), tmp_path / "a.parquet")
     assert lost(read(tmp_path / "a.parquet")) == [("a.parquet[0]", "failed", "no_text")]
@@ -362,9 +367,7 @@ def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None
 
 def test_an_unknown_kind_is_refused_with_those_that_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(b"PK")
-    assert re.match(
-        r"a\.docx: files of kind '\.docx' are not read\. .*\.csv.*\.parquet", refusal(tmp_path / "a.docx")
-    )
+    assert re.match(r"a\.docx: files of kind '\.docx' are not read\. .*\.csv.*\.parquet", refusal(tmp_path / "a.docx"))
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
@@ -379,9 +382,7 @@ def test_a_folder_without_readable_kinds_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "hello", '[{"text": "one"}, {"te', "{'text': 1}"])
 def test_what_is_not_json_is_refused_before_its_first_article(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content, encoding="utf-8")
-    assert re.match(
-        r"a\.json: is not JSON: .+\. Check that the file is complete", refusal(tmp_path / "a.json")
-    )
+    assert re.match(r"a\.json: is not JSON: .+\. Check that the file is complete", refusal(tmp_path / "a.json"))
 
 
 def test_lines_of_json_under_the_wrong_name_are_refused_with_the_right_one(tmp_path: Path) -> None:
@@ -418,9 +419,7 @@ def test_wrong_keys_are_refused_with_those_found_and_wanted(tmp_path: Path, name
 def test_a_misspelt_column_is_refused_with_the_nearest(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", [{"text": TEXT, "heading": "Yeast"}])
     line = refusal(tmp_path / "a.json", columns={"title": "haeding"})
-    assert (
-        line == "a.json[0]: no column 'haeding' for the title. Did you mean 'heading'? Known: heading, text"
-    )
+    assert line == "a.json[0]: no column 'haeding' for the title. Did you mean 'heading'? Known: heading, text"
 
 
 def test_what_is_not_csv_is_refused(tmp_path: Path) -> None:
@@ -461,9 +460,7 @@ def test_a_relative_path_is_beside_the_recipe(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_folder_beside_the_recipe_is_an_id_on_the_hub(tmp_path: Path) -> None:
-    assert (
-        Articles.model_validate({"dataset": "org/name"}, context={"folder": tmp_path}).dataset == "org/name"
-    )
+    assert Articles.model_validate({"dataset": "org/name"}, context={"folder": tmp_path}).dataset == "org/name"
 
 
 def test_every_setting_is_documented() -> None:

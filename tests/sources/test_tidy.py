@@ -149,9 +149,7 @@ def test_code_keeps_every_blank(code: str) -> None:
     assert tidy(f"Before.\n\n{code}\n\n\nAfter  it.", "markdown") == f"Before.\n\n{code}\n\nAfter it."
 
 
-@pytest.mark.parametrize(
-    "text", ["# Heading", "a **bold** word", "a [link](https://example.org)", "```\ncode\n```"]
-)
+@pytest.mark.parametrize("text", ["# Heading", "a **bold** word", "a [link](https://example.org)", "```\ncode\n```"])
 def test_markdown_is_known_by_its_marks(text: str) -> None:
     assert looks_like_markdown(text)
 

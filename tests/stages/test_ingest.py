@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.records import Article, Loss
-from pipeline.stages.ingest import Source, ingest
+from pipeline.stages.ingest import Reading, ingest
 
 UNREADABLE = Loss(stage="ingest", record="bad.txt", fate="failed", code="not_utf8")
 
 
-def source(*items: Article | Loss) -> Source:
+def source(*items: Article | Loss) -> Reading:
     def read() -> Iterator[Article | Loss]:
         return iter(items)
 

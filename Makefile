@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both create and use .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test check format clean
+
+help:
+	@echo "make demo    the whole pipeline on the bundled articles: no key, no GPU"
+	@echo "make test    everything that CI checks"
+	@echo "make check   the quick part of it: format, lint, types, layers"
+	@echo "make format  put the code into its format"
+
+# A stamp per set of packages, so that a second call installs nothing.
+$(VENV)/core: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/core
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+demo: $(VENV)/core
+	@mkdir -p outputs/demo
+	@test -f outputs/demo/recipe.yaml || $(BIN)/pairwright init outputs/demo/recipe.yaml --samples
+	$(BIN)/pairwright check outputs/demo/recipe.yaml
+	$(BIN)/pairwright run outputs/demo/recipe.yaml --outputs outputs
+	@echo
+	@echo "One pair's whole walk: $(BIN)/pairwright show articles"
+
+check: $(VENV)/dev
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest -n 2
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+
+clean:
+	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis
