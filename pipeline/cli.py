@@ -125,10 +125,9 @@ def show(run: str, record: str | None, outputs: Path, ledger: str | None) -> Non
     RUN is a run's folder, or its name, for the last of that name. RECORD is the id of a pair or a chunk, or the
     beginning of one; by default the first pair that was kept.
     """
-    from pipeline.report.walk import walk
-    from pipeline.store import find_run
+    from pipeline.show import show as tell
 
-    click.echo(walk(find_run(run, outputs), record, ledger))
+    click.echo(tell(run, record, outputs, ledger))
 
 
 @cli.command("list", epilog="pairwright list filter")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, computed_field, model_validator
 from pydantic_core import to_jsonable_python
@@ -238,6 +238,13 @@ class Reply(Record):
     """What it cost in US dollars; None if the price is not known, never 0 for that."""
     model: str
     """Model as the provider named it in the reply."""
+
+
+class Exchange(NamedTuple):
+    """A request and its reply."""
+
+    request: Request
+    reply: Reply
 
 
 class Bill(Record):

@@ -21,10 +21,10 @@ from types import TracebackType
 from typing import NamedTuple, TextIO
 
 from pipeline.engines.ledger import Clerk, Ledger
-from pipeline.engines.meter import Meter
 from pipeline.engines.offline import EMBEDDED
 from pipeline.errors import Interrupted, UserError
 from pipeline.identity import digest
+from pipeline.meter import Meter
 from pipeline.recipe import Gates, Loaded, Recipe
 from pipeline.records import Article, Ask, Bill, Chunk, Decision, Loss, Preference, Reply, Request
 from pipeline.report.card import card

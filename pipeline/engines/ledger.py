@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -26,9 +26,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from pipeline.engines.meter import Meter
 from pipeline.errors import ProviderDown, UserError
-from pipeline.records import Ask, Reply, Request
+from pipeline.meter import Meter
+from pipeline.records import Ask, Exchange, Reply, Request
 
 APPLICATION_ID = 0x70776C31
 """SQLite's mark of whose file this is: "pwl1"."""
@@ -48,13 +48,6 @@ replies = sa.Table(
 )
 
 
-class Entry(NamedTuple):
-    """A request and its reply."""
-
-    request: Request
-    reply: Reply
-
-
 class Ledger:
     """Replies that were paid for, on disk."""
 
@@ -70,14 +63,14 @@ class Ledger:
             self._engine = _connect(location)
             replies.metadata.create_all(self._engine)
 
-    def find(self, request_id: str) -> Entry | None:
+    def find(self, request_id: str) -> Exchange | None:
         """A request and its reply, or None."""
         with _translated(self.location), self._engine.connect() as connection:
             row = connection.execute(sa.select(replies).where(replies.c.id == request_id)).first()
         if row is None:
             return None
         request = Request.model_validate_json(zlib.decompress(row.request))
-        return Entry(request, Reply.model_validate_json(row.reply))
+        return Exchange(request, Reply.model_validate_json(row.reply))
 
     def reply_to(self, request: Request) -> Reply | None:
         """The reply to a request, or None if it was never answered."""
@@ -85,15 +78,15 @@ class Ledger:
             text = connection.execute(sa.select(replies.c.reply).where(replies.c.id == request.id)).scalar()
         return None if text is None else Reply.model_validate_json(text)
 
-    def keep(self, entries: Iterable[Entry]) -> list[Reply]:
+    def keep(self, exchanges: Iterable[Exchange]) -> list[Reply]:
         """Commit replies; gives for each what is kept now, which is another process's if that one was first."""
         rows = [
             {
-                "id": entry.request.id,
-                "request": zlib.compress(entry.request.model_dump_json().encode()),
-                "reply": entry.reply.model_dump_json(),
+                "id": exchange.request.id,
+                "request": zlib.compress(exchange.request.model_dump_json().encode()),
+                "reply": exchange.reply.model_dump_json(),
             }
-            for entry in entries
+            for exchange in exchanges
         ]
         ids = [str(row["id"]) for row in rows]
         insert = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
@@ -130,7 +123,7 @@ class Clerk:
         """Args: the ledger; who answers what is not in it; where calls are counted."""
         self._ledger, self._ask, self._meter = ledger, ask, meter
         self._under_way: dict[str, asyncio.Task[Reply]] = {}
-        self._queue: asyncio.Queue[tuple[Entry, asyncio.Future[Reply]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[Exchange, asyncio.Future[Reply]]] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
         self._writer = asyncio.create_task(self._write(), name="ledger")
@@ -164,7 +157,7 @@ class Clerk:
         reply = await self._ask(request)
         self._meter.paid.add(reply)
         kept: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((Entry(request, reply), kept))
+        self._queue.put_nowait((Exchange(request, reply), kept))
         return await kept
 
     async def _write(self) -> None:
@@ -174,9 +167,9 @@ class Clerk:
                 group.append(self._queue.get_nowait())
             await self._commit(group)
 
-    async def _commit(self, group: list[tuple[Entry, asyncio.Future[Reply]]]) -> None:
+    async def _commit(self, group: list[tuple[Exchange, asyncio.Future[Reply]]]) -> None:
         try:
-            kept = await asyncio.to_thread(self._ledger.keep, [entry for entry, _ in group])
+            kept = await asyncio.to_thread(self._ledger.keep, [exchange for exchange, _ in group])
         except Exception as error:  # noqa: BLE001  whoever waits for the commit is told, whatever it was
             for _, future in group:
                 if not future.cancelled():

@@ -9,7 +9,7 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
-from pipeline.engines.meter import Meter
+from pipeline.meter import Meter
 from pipeline.report.words import dollars, duration
 from pipeline.store import Tally
 

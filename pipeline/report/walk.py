@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from textwrap import indent
 from typing import TypeVar
 
-from pipeline.engines.ledger import Ledger
 from pipeline.errors import UserError
-from pipeline.records import Article, Candidates, Chunk, Decision, Identified, Loss, Preference, Span
-from pipeline.store import ARTICLES, CHUNKS, DECISIONS, LOSSES, PREFERENCES, last_ledger, read
+from pipeline.records import Article, Candidates, Chunk, Decision, Exchange, Identified, Loss, Preference, Span
+from pipeline.store import ARTICLES, CHUNKS, DECISIONS, LOSSES, PREFERENCES, read
 
 I = TypeVar("I", bound=Identified)  # noqa: E741  an identified record
+
+Find = Callable[[str], Exchange | None]
 
 AROUND = 80
 """Characters of the article shown before and after an excerpt."""
 
 
-def walk(folder: Path, record: str | None, ledger: str | None) -> str:
+def walk(folder: Path, record: str | None, find: Find) -> str:
     """The walk of the pair or the chunk whose id begins with `record`; by default of the first pair that was kept.
 
+    `find` gives the exchange that a request's id belongs to, or None.
+
     Raises:
-        UserError: no record, or more than one, has such an id; or the ledger is not there.
+        UserError: no record, or more than one, has such an id.
     """
-    with_replies = _open_ledger(ledger or last_ledger(folder))
     preference = _preference(folder, record)
     if preference is not None:
-        return "\n".join(_pair(folder, preference, with_replies))
+        return "\n".join(_pair(folder, preference, find))
     chunk = _only(read(folder / CHUNKS, Chunk), record or "")
     if chunk is None:
         raise UserError(
@@ -35,13 +37,7 @@ def walk(folder: Path, record: str | None, ledger: str | None) -> str:
             where=str(folder),
             remedy=f"Ids stand at the end of each line of {PREFERENCES} and {CHUNKS}",
         )
-    return "\n".join(_chunk(folder, chunk, with_replies))
-
-
-def _open_ledger(location: str | None) -> Ledger:
-    if location is None or ("://" not in location and not Path(location).is_file()):
-        raise UserError("the ledger is not there", where=str(location), remedy="Say where it is with --ledger")
-    return Ledger(location)
+    return "\n".join(_chunk(folder, chunk, find))
 
 
 def _preference(folder: Path, record: str | None) -> Preference | None:
@@ -60,16 +56,16 @@ def _only(records: Iterable[I], prefix: str) -> I | None:
     return found[0] if found else None
 
 
-def _pair(folder: Path, preference: Preference, ledger: Ledger) -> Iterator[str]:
+def _pair(folder: Path, preference: Preference, find: Find) -> Iterator[str]:
     candidates = preference.candidates
     yield from _source(folder, candidates.source, [span for answer in candidates.answers for span in answer.spans])
-    yield from _exchanges("Generation", candidates.requests, ledger)
+    yield from _exchanges("Generation", candidates.requests, find)
     yield from _candidates(candidates)
     for number, verdict in enumerate(preference.verdicts, start=1):
         first = "y" if verdict.swapped else "x"
         winner = _name(verdict.winner, preference) if verdict.winner else verdict.said
         yield _title(f"Verdict {number}: {verdict.judge}, shown {first} first, says {verdict.said}: {winner}")
-        yield from _exchanges(f"Verdict {number}", verdict.requests, ledger)
+        yield from _exchanges(f"Verdict {number}", verdict.requests, find)
     yield from _outcome(folder, preference)
 
 
@@ -91,9 +87,9 @@ def _source(folder: Path, chunk: Chunk, spans: list[Span]) -> Iterator[str]:
         yield f"...{before}>>>{span.of(article.text)}<<<{after}..."
 
 
-def _exchanges(what: str, requests: Iterable[str], ledger: Ledger) -> Iterator[str]:
+def _exchanges(what: str, requests: Iterable[str], find: Find) -> Iterator[str]:
     for request_id in requests:
-        entry = ledger.find(request_id)
+        entry = find(request_id)
         if entry is None:
             yield f"{what}: request {request_id} is not in the ledger: its reply was of no use and is forgotten"
             continue
@@ -132,13 +128,13 @@ def _name(answer_id: str | None, preference: Preference) -> str:
     return f"{'xy'[ids.index(answer_id)]} ({preference.candidates.answer(answer_id).origin})" if answer_id else "none"
 
 
-def _chunk(folder: Path, chunk: Chunk, ledger: Ledger) -> Iterator[str]:
+def _chunk(folder: Path, chunk: Chunk, find: Find) -> Iterator[str]:
     yield from _source(folder, chunk, [])
     for loss in read(folder / LOSSES, Loss):
         if loss.record.split("/")[0] == chunk.id:
             yield _title(f"{loss.fate} at {loss.stage}: {loss.code}")
             yield loss.detail
-            yield from _exchanges("Generation", loss.requests, ledger)
+            yield from _exchanges("Generation", loss.requests, find)
     for preference in read(folder / PREFERENCES, Preference):
         if preference.candidates.source.id == chunk.id:
             yield f"pair {preference.id}: {preference.candidates.instruction}"

@@ -1,5 +1,4 @@
-"""Atoms: the smallest stretches that a cut may separate, each with the kind of cut that the place before it
-makes.
+"""Atoms: the smallest stretches that a cut may separate, and what kind of cut stands before each.
 
 A sentence, a heading, a code block, a table, a rule is one atom as long as it fits into a chunk. One that
 does not is cut by semantic-text-splitter, at lines, sentences, words, and only then at grapheme clusters.

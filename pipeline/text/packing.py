@@ -24,13 +24,15 @@ from pipeline.text.settings import ChunkSettings
 
 PRICES: dict[CutKind, float] = {
     "heading": 0,
-    "block": 1 / 8,
-    "line": 1 / 4,
-    "sentence": 1 / 2,
-    "stranding": 3 / 4,
-    "inside": 2,
+    "block": 1 / 4,
+    "line": 1 / 2,
+    "sentence": 1,
+    "stranding": 3 / 2,
+    "inside": 4,
 }
-"""What a cut costs, in longest chunks: a paragraph's end is worth a chunk that is 1/8 of `at_most` from the middle."""
+"""What a cut costs, in longest chunks: a cut before a heading is worth a chunk that is `at_most / 4` characters further
+from the middle length than with a cut between paragraphs. On the 76 articles of the benchmark half these prices cut 197
+times before a heading, these 246 times, twice these 270 times but with a fifth of the chunks beyond 1,800 of 2,000."""
 
 
 class Packed(NamedTuple):
