@@ -10,6 +10,7 @@ Resuming is re-running: nothing here asks what an earlier start did, the ledger 
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 import signal
 import sys
@@ -184,6 +185,8 @@ class _UnderWay(NamedTuple):
 
     recipe: Recipe
     folder: Path
+    again: str
+    """The command that starts the run again."""
     ledger: Ledger
     tally: Tally
     meter: Meter
@@ -192,7 +195,8 @@ class _UnderWay(NamedTuple):
 
 def _build(loaded: Loaded, outputs: Path, folder: Path, tally: Tally, stream: TextIO) -> Outcome:
     meter, ledger = Meter(), Ledger(ledger_location(loaded, outputs))
-    now = _UnderWay(loaded.recipe, folder, ledger, tally, meter, stream)
+    again = shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs)])
+    now = _UnderWay(loaded.recipe, folder, again, ledger, tally, meter, stream)
     with closing(ledger), journal(folder, ledger.location, meter.paid.bill):
         _until_done_or_stopped(now)
         manifest = _manifest(loaded, now, _write_dataset(loaded.recipe, folder))
@@ -212,7 +216,7 @@ def _until_done_or_stopped(now: _UnderWay) -> None:
         raise Interrupted(
             f"interrupted; every reply that came is kept ({now.meter.paid.calls:,} paid by this start)",
             where=str(now.folder),
-            remedy="The same command again resumes and pays only for what is missing",
+            remedy=f"`{now.again}` resumes and pays only for what is missing",
         ) from error
     finally:
         signal.signal(signal.SIGTERM, outside)

@@ -220,6 +220,12 @@ def _translated(location: str) -> Iterator[None]:
             where=_shown(location),
             remedy="Choose another folder",
         ) from error
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the database's driver is not installed ({error.name})",
+            where=_shown(location),
+            remedy="For PostgreSQL: pip install 'pairwright[postgresql]', and write postgresql+psycopg:// in the URL",
+        ) from error
     except (ArgumentError, NoSuchModuleError) as error:
         raise UserError(
             "not a database URL that SQLAlchemy knows",
@@ -237,7 +243,7 @@ def _translated(location: str) -> Iterator[None]:
 
 
 def _database_error(error: DBAPIError, where: str) -> UserError | ProviderDown:
-    words = str(error.orig)
+    words = " ".join(str(error.orig).split())
     if "://" in where:
         return ProviderDown(f"the ledger's database does not answer: {words}", where=where, remedy="Try again later")
     if "full" in words:

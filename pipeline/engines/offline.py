@@ -160,7 +160,7 @@ def _numbered(asked: str) -> dict[int, str]:
 
 
 def _excerpts(sentences: dict[int, str], wanted: int) -> list[Excerpt]:
-    """Runs of up to three neighbouring sentences of prose, each with a key phrase of its own; in the text's order."""
+    """Runs of up to four neighbouring sentences of prose, each with a key phrase of its own; in the text's order."""
     counts = Counter(phrase for text in sentences.values() for phrase in _phrases(text))
     taken: set[str] = set()
     found: list[Excerpt] = []
@@ -181,7 +181,7 @@ def _by_weight(counts: Counter[str]) -> Callable[[str], tuple[float, str]]:
     return lambda phrase: (-counts[phrase] * len(phrase.split()) ** 2 - len(phrase) / 100, phrase)
 
 
-def _runs(sentences: dict[int, str], at_least: int = 120, most: int = 3) -> Iterator[list[int]]:
+def _runs(sentences: dict[int, str], at_least: int = 120, most: int = 4) -> Iterator[list[int]]:
     """Runs of neighbouring prose sentences of together at least so many characters."""
     run: list[int] = []
     length = 0
@@ -191,7 +191,7 @@ def _runs(sentences: dict[int, str], at_least: int = 120, most: int = 3) -> Iter
         if not _is_prose(text):
             continue
         run, length = [*run, number], length + len(text)
-        if length >= (at_least // 3 if re.search(f"[{CJK}]", text) else at_least):
+        if length >= at_least:
             yield run
             run, length = [], 0
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.errors import UserError, did_you_mean
-from pipeline.registry import PARTS, Part, known
+from pipeline.options import Options
+from pipeline.registry import PARTS, known
+
+LONG = 60
+"""Characters from which a list's default is not printed."""
 
 
 def parts(kind: str | None) -> str:
@@ -31,10 +36,16 @@ def _kind(kind: str) -> Iterator[str]:
         yield ""
 
 
-def _options(part: type[Part]) -> Iterator[str]:
+def _options(part: type[BaseModel], within: str = "") -> Iterator[str]:
+    """A line for each option; those of an option that has options of its own below it."""
     for name, field in part.model_fields.items():
-        if name != "use":
-            yield f"    {name}{_default(field)}: {_first_line(field.description)}"
+        if name == "use":
+            continue
+        inner = field.annotation if isinstance(field.annotation, type) else None
+        grouped = inner is not None and issubclass(inner, BaseModel) and issubclass(inner, Options)
+        yield f"    {within}{name}{'' if grouped else _default(field)}: {_first_line(field.description)}"
+        if grouped and inner is not None:
+            yield from _options(inner, f"{within}{name}.")
 
 
 def _default(field: FieldInfo) -> str:
@@ -45,7 +56,8 @@ def _default(field: FieldInfo) -> str:
 
 
 def _plain(value: object) -> str:
-    return f"{len(value)} by default" if isinstance(value, tuple) and len(str(value)) > 60 else str(value)  # noqa: PLR2004  a line's worth
+    """A default on one line; a long list only by its length."""
+    return f"({len(value)})" if isinstance(value, tuple) and len(str(value)) > LONG else str(value)
 
 
 def _first_line(text: str | None) -> str:

@@ -30,7 +30,7 @@ class Progress:
             file=stream,
             disable=self._plain,
             dynamic_ncols=True,
-            bar_format="{n_fmt}/{total_fmt} chunks {bar}{postfix}, {remaining} left",
+            bar_format="{n_fmt}/{total_fmt} chunks |{bar}|{postfix}, {remaining} left",
         )
         self._began = self._spoke = time.monotonic()
         self._total, self._done = total, 0

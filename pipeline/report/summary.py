@@ -38,7 +38,7 @@ def _lines(manifest: Manifest, folder: Path, paid: Bill) -> Iterator[str]:
         reasons = [f"{fate}: {listed(by_code)}" for fate, by_code in _fates(manifest, stage) if by_code]
         yield f"  {count.kept:>9,} of {count.seen:>9,} {name:<16}{'; '.join(reasons)}".rstrip()
     used = manifest.bill
-    yield f"calls: {used.calls:,}, of which {paid.calls:,} paid now; cost {dollars(used)}, of which {dollars(paid)} now"
+    yield f"calls: {used.calls:,} ({dollars(used)}), of which {paid.calls:,} paid now ({dollars(paid)})"
     data = manifest.dataset
     yield f"dataset: {folder / DATASET} ({data.train:,} train, {data.test:,} test, {data.articles:,} articles)"
     for gate in manifest.missed_gates:

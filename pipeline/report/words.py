@@ -10,8 +10,9 @@ def dollars(bill: Bill) -> str:
     known = f"{bill.cost_usd:.4f} USD" if 0 < bill.cost_usd < 1 else f"{bill.cost_usd:.2f} USD"
     if not bill.unpriced:
         return known
-    unknown = f"{bill.unpriced:,} calls of unknown price"
-    return unknown if bill.unpriced == bill.calls else f"{known} and {unknown}"
+    if bill.unpriced == bill.calls:
+        return "cost unknown"
+    return f"{known} and {bill.unpriced:,} calls of unknown price"
 
 
 def duration(seconds: float) -> str:

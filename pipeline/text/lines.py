@@ -1,6 +1,6 @@
 r"""Which line breaks mean something: prose as runs that a sentence may cross, whatever its line breaks.
 
-Articles come both ways. Some are wrapped at a column (67 of the 76 measured, at 78), so that a break says
+Articles come both ways. Some are wrapped at a column (71 of the 76 measured, at 76 to 78), so that a break says
 nothing and "fine-\ntuning" is one word; in others every line is a paragraph. A break was made by wrapping
 if the next word would not have fitted; any other was meant, and ends the sentence, unless the next line
 goes on in lower case.

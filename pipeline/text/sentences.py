@@ -1,6 +1,24 @@
-r"""Sentences, with their places: sentencex proposes the ends, a few rules mend them.
+"""Sentences, with their places: sentencex proposes the ends, a few rules mend them.
 
-NUMBERS
+`benchmarks/chunking.py` on 76 articles (0.8 million characters of prose, 9,589 runs), with 56 hard cases that the rules
+were made with, and 46 that were written afterwards ("at first sight": the mended one got 43 before two more were mended):
+
+    segmenter          hard   unseen  lower case  short  characters/s   upkeep, size
+    pysbd 0.3.4        41/56   35/46          71    228       170,000   no release since 2021; 0.5 MB
+    blingfire 0.1.8    44/56   38/46           6     52     3,900,000   no release since 2022; 99 MB
+    syntok 1.4.4       34/56   35/46           0    158     1,400,000   no Chinese, no Japanese; needs regex
+    uniseg 0.10.1      35/56   24/46          11    312        29,000   UAX 29, as in semantic-text-splitter; 11 MB
+    nupunkt 0.8.0      42/56   38/46          57    137     9,400,000   English only; 1.2 MB
+    sentencex 1.0.32   43/56   37/46          91    302    29,000,000   Wikimedia's, current, no dependencies; 4 MB
+    mended (this)      56/56   45/46           0     72     4,800,000
+
+Lower case, short: sentences cut off a run that begin so, or have less than 15 characters. Each of the others fails on what
+our articles are full of: `torch.nn.Module`, `.NET`, "**Bold.** Next", "Eq. 5", closing quotes of Chinese. sentencex
+has the most abbreviations, the most scripts and its offsets are code points, so its proposals are the best to mend.
+The rules reject far more ends than they add, for an end too many cuts an excerpt off in the middle of a sentence. Two
+weaknesses are handled here: it panics on blanks that are not ASCII, and its time grows with the square of the text.
+
+Known limits: abbreviations are the English ones and a few more; a text all in lower case is one sentence a line.
 """
 
 from __future__ import annotations
