@@ -8,11 +8,11 @@ package that `PARTS` names for its kind; nothing else has to know.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -113,19 +113,27 @@ class Judge(Prompting):
         raise NotImplementedError
 
 
-Poll = Callable[[Judge, bool], Awaitable[Verdict]]
-"""Ask one judge about the pair at hand, in the order that the hash gives (False) or in the opposite one (True)."""
+class Call(NamedTuple):
+    """A verdict that a policy wants."""
+
+    judge: str
+    """The judge's label."""
+    other: bool
+    """False: in the order that the hash gives; True: in the opposite one."""
+
+
+Deliberation = Generator[Sequence[Call], Sequence[Verdict], Settled]
+"""Yields the calls that are wanted next, is sent their verdicts in the same order, returns what they amount to."""
 
 
 class Policy(Part):
-    """How many calls a pair is worth, and what they amount to."""
+    """How many calls a pair is worth, and what their verdicts amount to.
 
-    async def __call__(self, jury: Sequence[Judge], poll: Poll) -> tuple[Verdict, ...]:
-        """Every verdict that was asked for, in an order that is the same each time."""
-        raise NotImplementedError
+    Logic only, no I/O: the same code settles a pair at night and a hundred thousand recorded verdicts in a test.
+    """
 
-    def settle(self, verdicts: Sequence[Verdict]) -> Settled:
-        """What the verdicts amount to."""
+    def deliberate(self, jury: Sequence[str]) -> Deliberation:
+        """The talks about one pair; `jury` holds the judges' labels."""
         raise NotImplementedError
 
 

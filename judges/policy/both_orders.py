@@ -7,14 +7,13 @@ pairs .781 -> .836 at a yield of .84 (recorded judgments of LLMBar, princeton-nl
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
 from judges.policy import support
 from pipeline.records import Settled, Verdict
-from pipeline.registry import Judge, Policy, Poll, register
+from pipeline.registry import Call, Deliberation, Policy, register
 
 
 @register("policy")
@@ -24,17 +23,19 @@ class BothOrders(Policy):
     use: Literal["both-orders"] = "both-orders"
     """Its name in a recipe."""
 
-    async def __call__(self, jury: Sequence[Judge], poll: Poll) -> tuple[Verdict, ...]:
-        """Two verdicts of each judge, in the jury's order."""
-        return tuple(await asyncio.gather(*(poll(judge, other) for judge in jury for other in (False, True))))
+    def deliberate(self, jury: Sequence[str]) -> Deliberation:
+        """All calls at once: they do not depend on one another."""
+        verdicts = yield [Call(judge, other) for judge in jury for other in (False, True)]
+        return settle(verdicts)
 
-    def settle(self, verdicts: Sequence[Verdict]) -> Settled:
-        """The answer with most votes; nothing if no judge agrees with itself, or if the votes are even."""
-        votes = Counter(vote for vote in map(_vote, _by_judge(verdicts)) if vote)
-        ranked = votes.most_common()
-        if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
-            return Settled(winner=None, strength=None, reason=_why_not(verdicts))
-        return Settled(winner=ranked[0][0], strength=support(ranked[0][0], verdicts))
+
+def settle(verdicts: Sequence[Verdict]) -> Settled:
+    """The answer with most votes; nothing if no judge agrees with itself, or if the votes are even."""
+    votes = Counter(vote for vote in map(_vote, _by_judge(verdicts)) if vote)
+    ranked = votes.most_common()
+    if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
+        return Settled(winner=None, strength=None, reason=_why_not(verdicts))
+    return Settled(winner=ranked[0][0], strength=support(ranked[0][0], verdicts))
 
 
 def _by_judge(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:

@@ -7,6 +7,8 @@ sorted by id, since the order of candidates means nothing) and where it stands (
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from judges.policy import support
@@ -14,7 +16,7 @@ from pipeline.errors import RecordFailed
 from pipeline.identity import coin
 from pipeline.recipe import JudgeSettings
 from pipeline.records import Answer, Ask, Candidates, Loss, Preference, Settled, Showing, Verdict
-from pipeline.registry import Judge
+from pipeline.registry import Call, Deliberation, Judge
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,37 @@ async def judge(candidates: Candidates, settings: JudgeSettings, seed: int, ask:
     because of it, the pair has failed and a later run asks again; if the jury just disagrees, it is dropped.
     """
     x, y = sorted(candidates.answers, key=lambda answer: answer.id)
+    jury = {judge.label: judge for judge in settings.jury}
 
-    async def poll(judge: Judge, other: bool) -> Verdict:
-        swapped = coin(seed, candidates.id, judge.label) != other
-        return await _verdict(
-            judge,
-            Showing(pair=candidates.id, instruction=candidates.instruction, x=x, y=y, swapped=swapped),
-            ask,
+    async def poll(call: Call) -> Verdict:
+        showing = Showing(
+            pair=candidates.id,
+            instruction=candidates.instruction,
+            x=x,
+            y=y,
+            swapped=coin(seed, candidates.id, call.judge) != call.other,
         )
+        return await _verdict(jury[call.judge], showing, ask)
 
-    verdicts = await settings.policy(settings.jury, poll)
-    settled = settings.policy.settle(verdicts) if settings.label == "judge" else _by_origin(x, y, verdicts)
+    verdicts, settled = await _deliberate(settings.policy.deliberate(list(jury)), poll)
+    if settings.label == "extracted":
+        settled = _by_origin(x, y, verdicts)
     return _preference(candidates, verdicts, settled)
+
+
+async def _deliberate(
+    talks: Deliberation, poll: Callable[[Call], Awaitable[Verdict]]
+) -> tuple[tuple[Verdict, ...], Settled]:
+    """Asks for what the policy wants, as often as it wants, all calls of a round at once."""
+    verdicts: tuple[Verdict, ...] = ()
+    try:
+        calls = next(talks)
+        while True:
+            new = await asyncio.gather(*(poll(call) for call in calls))
+            verdicts = (*verdicts, *new)
+            calls = talks.send(new)
+    except StopIteration as end:
+        return verdicts, end.value
 
 
 async def _verdict(judge: Judge, showing: Showing, ask: Ask) -> Verdict:
