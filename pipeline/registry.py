@@ -8,7 +8,8 @@ package that `PARTS` names for its kind; nothing else has to know.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections import abc
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from pkgutil import iter_modules
@@ -122,7 +123,7 @@ class Call(NamedTuple):
     """False: in the order that the hash gives; True: in the opposite one."""
 
 
-Deliberation = Generator[Sequence[Call], Sequence[Verdict], Settled]
+Deliberation = abc.Generator[Sequence[Call], Sequence[Verdict], Settled]
 """Yields the calls that are wanted next, is sent their verdicts in the same order, returns what they amount to."""
 
 
