@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -19,29 +19,20 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationInfo,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import did_you_mean
 from pipeline.records import Address
 
+ENVIRONMENT = re.compile(r"\$\{(\w+)\}")
+"""How a recipe names an environment variable."""
+
 
 class Options(BaseModel):
-    """A group of options: frozen, documented field by field, and helpful about misspelt names."""
+    """A group of options: frozen, strict about names, documented field by field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_strangers(cls, data: Any) -> Any:  # whatever was given
-        for key in data if isinstance(data, dict) else ():
-            if key not in cls.model_fields:
-                hint = did_you_mean(str(key), cls.model_fields)
-                raise PydanticCustomError(
-                    "no_such_option", "there is no such option. {hint}", {"key": key, "hint": hint}
-                )
-        return data
 
 
 class _Addressed(Protocol):
@@ -86,9 +77,9 @@ def secret_from_environment(name: str) -> str | None:
 def _resolve_secret(value: object) -> SecretStr | None:
     if value is None:
         return None
-    match = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
+    match = ENVIRONMENT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise PydanticCustomError("secret", "a secret never stands in a recipe: write ${{NAME}}, and set NAME")
+        raise PydanticCustomError("secret", "a secret never stands in a recipe: write ${NAME}, and set NAME")
     if not (secret := secret_from_environment(match[1])):
         raise PydanticCustomError(
             "secret",

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from pipeline.errors import UserError, did_you_mean
 from pipeline.identity import digest
-from pipeline.options import Options
-from pipeline.registry import Engine, Filter, Generator, Judge, OneOf, Policy, Source, known
+from pipeline.options import ENVIRONMENT, Options
+from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Source, known
 from pipeline.text.settings import ChunkSettings
 
 Place = tuple[int | str, ...]
@@ -157,6 +158,7 @@ def parse(text: str, path: Path) -> Loaded:
         recipe = Recipe.model_validate(data, context={"folder": path.parent})
     except ValidationError as error:
         raise UserError("\n".join(_explain(detail, lines, path) for detail in error.errors())) from None
+    _check_environment(data, lines, path)
     return Loaded(recipe=recipe, path=path, text=text, identity=digest("recipe", data))
 
 
@@ -199,6 +201,18 @@ def _note_lines(node: yaml.Node | None, place: Place, lines: dict[Place, int], p
             _note_lines(value, (*place, index), lines, path)
 
 
+def _check_environment(data: dict[str, Any], lines: dict[Place, int], path: Path) -> None:
+    """Refuses `${NAME}` for anything but a secret: the recipe must say what a run does."""
+    secrets = {name for kind in PARTS for part in known(kind).values() for name in part.secrets()}
+    for place, line in lines.items():
+        value: Any = data
+        for step in place:
+            value = value[step]
+        if isinstance(value, str) and ENVIRONMENT.fullmatch(value) and place[-1] not in secrets:
+            what = f"{_dotted(place)}: ${{NAME}} stands for secrets and for nothing else"
+            raise UserError(what, where=f"{path}:{line}", remedy="Write the value itself")
+
+
 def _explain(error: ErrorDetails, lines: dict[Place, int], path: Path) -> str:
     place = _in_file(error, lines)
     nearest = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in lines), ())
@@ -206,14 +220,42 @@ def _explain(error: ErrorDetails, lines: dict[Place, int], path: Path) -> str:
 
 
 def _in_file(error: ErrorDetails, lines: dict[Place, int]) -> Place:
-    """The place that pydantic gives less the tags of unions, which stand in no file, plus the key that is at fault."""
+    """The place that pydantic gives less the tags of unions, which stand in no file."""
     place: Place = ()
     for step in error["loc"]:
         if (*place, step) in lines:
             place = (*place, step)
-    if error["type"] == "no_such_option":
-        return (*place, error["ctx"]["key"])
     return (*place, error["loc"][-1]) if error["type"] == "missing" else place
+
+
+def _options_at(loc: Place) -> list[str]:
+    """Names of the options that the model at a place has; steps are fields, items, keys and the tags of unions."""
+    model: type[BaseModel] = Recipe
+    parts: dict[str, type[Part]] = {}
+    for step in loc[:-1]:
+        if isinstance(step, str) and step in parts:
+            model = parts[step]
+        elif isinstance(step, str) and step in model.model_fields:
+            field = model.model_fields[step]
+            kinds, models = _inside([field.annotation, *field.metadata])
+            parts = known(kinds[0]) if kinds else {}
+            model = models[0] if models else model
+    return list(model.model_fields)
+
+
+def _inside(types: Iterable[object]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The kinds of part and the models that a field's type is made of."""
+    kinds: list[str] = []
+    models: list[type[BaseModel]] = []
+    for found in types:
+        if isinstance(found, OneOf):
+            kinds.append(found.kind)
+        elif isinstance(found, type) and issubclass(found, BaseModel):
+            models.append(found)
+        else:
+            inner = _inside(get_args(found))
+            kinds, models = kinds + inner[0], models + inner[1]
+    return kinds, models
 
 
 def _dotted(place: Place) -> str:
@@ -231,7 +273,9 @@ def _what(error: ErrorDetails) -> str:
             return "say which part with `use: NAME`; `pairwright list` shows all"
         case "missing":
             return "is missing"
-        case "secret" | "no_such_option":
+        case "extra_forbidden":
+            return f"there is no such option. {did_you_mean(str(error['loc'][-1]), _options_at(error['loc']))}"
+        case "secret" | "no_such_engine":
             return error["msg"]
         case _:
             return f"{error['msg'].removeprefix('Value error, ')}{_found(error['input'])}"

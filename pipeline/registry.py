@@ -37,6 +37,11 @@ from pipeline.records import (
 class Part(Options):
     """The settings of something that a recipe can use. Subclasses declare `use: Literal["name"] = "name"`."""
 
+    @classmethod
+    def secrets(cls) -> list[str]:
+        """Names of the options that come from the environment and are never shown."""
+        return [name for name, field in cls.model_fields.items() if not field.repr]
+
     def __call__(self, *_args: Any, **_options: Any) -> Any:  # each kind below says what it takes
         """Do what the part is for."""
         raise NotImplementedError

@@ -76,7 +76,7 @@ class OpenAI(Engine):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("a URL such as http://localhost:8000/v1")
         if parts.username or parts.password:
-            raise PydanticCustomError("secret", "a URL holds no password: a secret belongs into api_key, as ${{NAME}}")
+            raise PydanticCustomError("secret", "a URL holds no password: a secret belongs into api_key, as ${NAME}")
         return url.rstrip("/")
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class OpenAI(Engine):
         if self.base_url == OPENAI and self._key() is None:
             raise PydanticCustomError(
                 "secret",
-                "no key: set the environment variable OPENAI_API_KEY, or write api_key: ${{NAME}} for another",
+                "no key: set the environment variable OPENAI_API_KEY, or write api_key: ${NAME} for another",
             )
         return self
 

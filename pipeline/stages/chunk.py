@@ -5,8 +5,8 @@ before headings rather than between paragraphs, and there rather than between se
 `pipeline.text` does the work in three steps, each a pure function: blocks, atoms, packing.
 
 Measured by `benchmarks/chunking.py` on 76 articles of 1.03 million characters with the default bounds: 656 chunks, half
-of them between 1,430 and 1,710 characters; 42% of the cuts before headings, 43% between blocks, 11% between sentences,
-1% between lines, 3% inside code longer than a chunk; 99.98% of the characters in chunks; 1.9 million characters a second.
+of them of 1,430 to 1,710 characters; 42% of the cuts before headings, 43% between blocks, 11% between sentences, 1%
+between lines, 3% inside code longer than a chunk; 99.98% of the characters in chunks; 1.9 million characters a second.
 Time is linear: 5 million characters take 5 s as paragraphs, 1 s without a blank, 18 s as five-character sentences.
 """
 
