@@ -157,7 +157,7 @@ def parse(text: str, path: Path) -> Loaded:
     try:
         recipe = Recipe.model_validate(data, context={"folder": path.parent})
     except ValidationError as error:
-        raise UserError("\n".join(_explain(detail, lines, path) for detail in error.errors())) from None
+        raise UserError("\n".join(_explain(detail, lines, path) for detail in _causes(error))) from None
     _check_environment(data, lines, path)
     return Loaded(recipe=recipe, path=path, text=text, identity=digest("recipe", data))
 
@@ -213,6 +213,17 @@ def _check_environment(data: dict[str, Any], lines: dict[Place, int], path: Path
             raise UserError(what, where=f"{path}:{line}", remedy="Write the value itself")
 
 
+def _causes(error: ValidationError) -> list[ErrorDetails]:
+    """Its errors, less those that only say that a list with wrong items has too few right ones."""
+    details = error.errors()
+    wrong = [detail["loc"] for detail in details if detail["type"] != "too_short"]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short" or not any(loc[: len(detail["loc"])] == detail["loc"] for loc in wrong)
+    ]
+
+
 def _explain(error: ErrorDetails, lines: dict[Place, int], path: Path) -> str:
     place = _in_file(error, lines)
     nearest = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in lines), ())
@@ -264,21 +275,24 @@ def _dotted(place: Place) -> str:
 
 
 def _what(error: ErrorDetails) -> str:
+    last, context = str(error["loc"][-1] if error["loc"] else ""), error.get("ctx", {})
     match error["type"]:
         case "union_tag_invalid":
-            tag, tags = error["ctx"]["tag"], error["ctx"]["expected_tags"]
-            known_tags = re.findall(r"'([^']+)'", tags)
-            return f"there is no {tag!r}. {did_you_mean(tag, known_tags)}"
+            tags = re.findall(r"'([^']+)'", context["expected_tags"])
+            words = f"there is no {context['tag']!r}. {did_you_mean(context['tag'], tags)}"
         case "union_tag_not_found":
-            return "say which part with `use: NAME`; `pairwright list` shows all"
-        case "missing":
-            return "is missing"
+            words = "say which part with `use: NAME`; `pairwright list` shows all"
         case "extra_forbidden":
-            return f"there is no such option. {did_you_mean(str(error['loc'][-1]), _options_at(error['loc']))}"
+            words = f"there is no such option. {did_you_mean(last, _options_at(error['loc']))}"
+        case "missing":
+            words = "is missing"
+        case "too_short":
+            words = f"needs at least {context['min_length']}"
         case "secret" | "no_such_engine":
-            return error["msg"]
+            words = error["msg"]
         case _:
-            return f"{error['msg'].removeprefix('Value error, ')}{_found(error['input'])}"
+            words = f"{error['msg'].removeprefix('Value error, ')}{_found(error['input'])}"
+    return words
 
 
 def _found(value: object, limit: int = 60) -> str:

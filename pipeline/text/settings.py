@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
+
+from pipeline.options import Options
 
 
-class ChunkSettings(BaseModel):
+class ChunkSettings(Options):
     """Bounds of a chunk's length, both included.
 
     Leave room between them, best a factor of two: cuts stand at sentence ends only, so a narrow range drops
-    what cannot be packed into it (`benchmarks/chunking.py` prints how much).
+    what cannot be packed into it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     at_least: PositiveInt = 1000
     """Shortest chunk, in characters; what is left over and shorter is dropped, and counted."""

@@ -124,6 +124,11 @@ def test_cuts_stand_before_headings_and_never_after_them() -> None:
     assert [piece.text.splitlines()[0] for piece in result.chunks] == [f"# Heading {number}" for number in range(6)]
 
 
+def test_a_heading_is_not_stranded_for_the_sake_of_even_lengths() -> None:
+    text = f"{'a' * 40}\n\n# {'b' * 28}\n\n{'c' * 87}"  # cut after the heading they would have 72 and 87 characters
+    assert [len(piece.text) for piece in _chunk(text).chunks] == [40, 119]
+
+
 def test_a_cut_stands_between_paragraphs_rather_than_in_one() -> None:
     paragraph = (SENTENCE * 2).strip()
     assert [piece.text for piece in _chunk("\n\n".join([paragraph] * 4)).chunks] == [paragraph] * 4
@@ -141,8 +146,9 @@ def test_code_longer_than_a_chunk_is_cut_at_lines() -> None:
     assert all(line in {"a line of code", "```"} for piece in result.chunks for line in piece.text.splitlines())
 
 
-def test_a_text_without_blanks_is_cut_between_grapheme_clusters() -> None:
-    result = _chunk(FAMILY * 100)
+@pytest.mark.parametrize("bounds", [SMALL, ChunkSettings(at_least=5, at_most=20)], ids=["small", "tiny"])
+def test_a_text_without_blanks_is_cut_between_grapheme_clusters(bounds: ChunkSettings) -> None:
+    result = _chunk(FAMILY * 100, bounds)
     assert result.losses == ()
     assert all(len(piece.text) % len(FAMILY) == 0 for piece in result.chunks)
 
@@ -177,7 +183,7 @@ def test_the_pieces_of_a_sentence_that_had_to_be_cut_are_one_sentence_of_their_c
     [
         "x" * 500_000,
         "今天很好" * 125_000,
-        "今天很好。" * 60_000,
+        "今天很好。" * 120_000,
         "# h\n" * 20_000,
         "X\n" * 50_000,
         "> " * 50_000,

@@ -60,7 +60,8 @@ def test_items_of_a_list_share_a_group_and_paragraphs_do_not() -> None:
 
 
 def test_a_link_definition_is_not_swallowed() -> None:
-    assert _blocks("[a]: https://a.example") == [("prose", "[a]: https://a.example")]
+    parts = ["# One", "[a]: https://a.example", "Two."]
+    assert [text for _, text in _blocks("\n\n".join(parts))] == parts
 
 
 def test_an_underlined_paragraph_is_no_heading() -> None:

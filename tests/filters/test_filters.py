@@ -1,0 +1,133 @@
+"""What every filter keeps to: one decision per preference, in order, and blind to what it may not see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.records import Decision, Preference, Said, Span
+from pipeline.registry import Filter, known
+from pipeline.stages.filter import decide
+from tests.support.build import STEADY, make_candidates, make_pair, make_preference, make_verdict
+
+FILTERS: list[type[Filter]] = [part for part in known("filter").values() if issubclass(part, Filter)]
+
+TEXTS = st.text(max_size=60) | st.sampled_from(
+    [
+        "",
+        " ",
+        "A sentence that ends. ",
+        "not one",
+        "蜜蜂会跳舞。",
+        "¿Qué?",
+        "**Bold.**",
+        "a < b",
+        "In the passage above?",
+    ]
+)
+SAID: list[Said] = ["a", "b", "tie", "unreadable"]
+
+
+@st.composite
+def preferences(draw: st.DrawFn) -> Preference:
+    """Excerpts and free pairs, sound and tampered, long and short, chosen either way."""
+    if draw(st.booleans()):
+        return make_pair(draw(TEXTS), draw(TEXTS), draw(TEXTS))
+    pair = make_candidates(draw(TEXTS), draw(TEXTS), draw(st.sampled_from([[1], [3, 4], [5, 1, 2]])))
+    if draw(st.booleans()):
+        extracted = pair.answers[0].but(text=draw(TEXTS), spans=(Span(start=draw(st.integers(0, 300)), end=400),))
+        pair = pair.but(answers=(extracted, pair.answers[1]))
+    return make_preference(draw(st.sampled_from(["extracted", "generated"])), pair)
+
+
+def options_of(part: type[Filter]) -> dict[str, object]:
+    return {name: field.default for name, field in part.model_fields.items()}
+
+
+def decided(part: type[Filter], given_preferences: Sequence[Preference]) -> list[Decision]:
+    return list(part()(given_preferences))
+
+
+def test_there_are_filters() -> None:
+    assert {part.model_fields["use"].default for part in FILTERS} >= {
+        "format",
+        "grounded",
+        "identical",
+        "length",
+        "self-contained",
+    }
+
+
+@pytest.mark.parametrize("part", FILTERS)
+def test_a_filter_says_what_it_is_for_and_documents_every_option(part: type[Filter]) -> None:
+    assert part.__doc__
+    assert all(field.description for field in part.model_fields.values())
+    assert part.model_config.get("frozen")
+    assert part.model_config.get("extra") == "forbid"
+
+
+@pytest.mark.parametrize("part", FILTERS)
+@given(st.lists(preferences(), max_size=5))
+@settings(STEADY, max_examples=40)
+def test_a_filter_decides_exactly_once_on_each_preference_in_order(
+    part: type[Filter], given_preferences: list[Preference]
+) -> None:
+    decisions = decided(part, given_preferences)
+    assert [decision.preference for decision in decisions] == [item.id for item in given_preferences]
+    for decision in decisions:
+        assert decision.filter == part.model_fields["use"].default
+        assert bool(decision.code) != decision.keep
+    assert decide(given_preferences, [part()]) == [[decision] for decision in decisions]
+
+
+@pytest.mark.parametrize("part", FILTERS)
+@given(st.lists(preferences(), max_size=4))
+@settings(STEADY, max_examples=30)
+def test_a_filter_decides_alike_every_time_and_from_lists_and_iterators_alike(
+    part: type[Filter], given_preferences: list[Preference]
+) -> None:
+    def one_by_one() -> Iterator[Preference]:
+        yield from given_preferences
+
+    filter_ = part()
+    assert list(filter_(given_preferences)) == list(filter_(one_by_one())) == decided(part, given_preferences)
+
+
+@pytest.mark.parametrize("part", FILTERS)
+@given(st.data())
+@settings(STEADY, max_examples=40)
+def test_a_filter_does_not_see_who_judged_and_in_which_order(part: type[Filter], data: st.DataObject) -> None:
+    bare = data.draw(preferences())
+    verdicts = tuple(
+        make_verdict(
+            bare.candidates,
+            data.draw(st.sampled_from(SAID)),
+            swapped=data.draw(st.booleans()),
+            judge=data.draw(st.text(max_size=3)),
+        )
+        for _ in range(data.draw(st.integers(0, 3)))
+    )
+    judged = bare.but(verdicts=verdicts, strength=data.draw(st.none() | st.floats(0, 1)))
+    turned = bare.but(
+        candidates=bare.candidates.but(answers=tuple(reversed(bare.candidates.answers)), requests=("f" * 16,))
+    )
+    assert decided(part, [bare]) == decided(part, [judged]) == decided(part, [turned])
+
+
+@pytest.mark.parametrize("part", FILTERS)
+def test_of_no_preferences_there_is_nothing_to_decide(part: type[Filter]) -> None:
+    assert decided(part, []) == []
+
+
+@pytest.mark.parametrize("part", FILTERS)
+def test_a_misspelt_option_is_refused_with_the_known_ones(part: type[Filter]) -> None:
+    with pytest.raises(ValueError, match=r"there is no such option.*Known: .*use"):
+        part.model_validate({"at_leest": 3})
+
+
+@pytest.mark.parametrize("part", FILTERS)
+def test_every_default_is_a_value_that_the_filter_accepts(part: type[Filter]) -> None:
+    assert part.model_validate(options_of(part)) == part()

@@ -1,0 +1,69 @@
+"""The meter: sums that do not depend on the order in which replies come, and prices that are not known."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.meter import Account, Meter
+from pipeline.records import Bill, Reply, Usage
+
+COUNT = st.integers(0, 10**6)
+REPLIES = st.lists(
+    st.builds(
+        Reply,
+        text=st.just(""),
+        finish_reason=st.just("stop"),
+        usage=st.builds(Usage, prompt_tokens=COUNT, cached_tokens=COUNT, completion_tokens=COUNT),
+        cost_usd=st.none() | st.floats(0, 10).map(lambda cost: round(cost, 12)),
+        model=st.just("m"),
+    ),
+    max_size=30,
+)
+
+
+def _bill(replies: list[Reply]) -> Bill:
+    account = Account()
+    for reply in replies:
+        account.add(reply)
+    return account.bill()
+
+
+@given(REPLIES, st.randoms(use_true_random=False))
+def test_the_bill_is_the_same_to_the_last_digit_in_whatever_order_replies_come(replies: list[Reply], random) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001, E501
+    shuffled = replies.copy()
+    random.shuffle(shuffled)
+    assert _bill(shuffled) == _bill(replies)
+
+
+@given(REPLIES)
+def test_the_bill_is_the_sum_of_its_replies(replies: list[Reply]) -> None:
+    bill = _bill(replies)
+    known = [reply.cost_usd for reply in replies if reply.cost_usd is not None]
+    assert bill.calls == len(replies)
+    assert bill.unpriced == len(replies) - len(known)
+    assert bill.prompt_tokens == sum(reply.usage.prompt_tokens for reply in replies)
+    assert bill.cached_tokens == sum(reply.usage.cached_tokens for reply in replies)
+    assert bill.completion_tokens == sum(reply.usage.completion_tokens for reply in replies)
+    assert bill.cost_usd == float(sum((Fraction(Decimal(str(cost))) for cost in known), Fraction(0)))
+
+
+def test_ten_dimes_are_a_dollar() -> None:
+    dime = Reply(text="", finish_reason="stop", cost_usd=0.1, model="m")
+    assert sum([0.1] * 10) != 1.0  # what floats would make of it
+    assert _bill([dime] * 10).cost_usd == 1.0
+
+
+def test_a_price_that_is_not_known_is_counted_and_not_taken_for_nothing() -> None:
+    free, unknown = (Reply(text="", finish_reason="stop", cost_usd=cost, model="m") for cost in (0.0, None))
+    assert (_bill([free]).unpriced, _bill([unknown]).unpriced) == (0, 1)
+
+
+def test_what_was_used_and_what_was_paid_are_apart() -> None:
+    meter = Meter()
+    meter.used.add(Reply(text="", finish_reason="stop", cost_usd=1.0, model="m"))
+    assert (meter.used.bill().calls, meter.paid.bill().calls) == (1, 0)
+    assert Meter().used.bill() == _bill([])

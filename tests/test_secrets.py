@@ -1,0 +1,125 @@
+"""A key stands in the environment and nowhere else: not on screen, not in a file, not in a ledger's compressed rows."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.support.chat_server import ChatServer, offline_answers
+from tests.test_run import pairwright, recipe_in, samples_in, started, until
+
+KEY = "sk-planted-0f3b7c5d9e1a2468-must-stay-where-it-is"
+PART = KEY[:24]
+"""More of a key than anybody should see."""
+FROM_THE_ENVIRONMENT = {"api_key": "${PLANTED}"}
+
+
+def assert_nowhere(folder: Path, *words: str) -> None:
+    """No part of the key in what was said, in any file below, or in what a ledger holds."""
+    assert not [text for text in words if PART in text]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if PART.encode() in path.read_bytes()]
+    for ledger in folder.rglob("*.sqlite"):
+        with closing(sqlite3.connect(ledger)) as connection:
+            for request, reply in connection.execute("SELECT request, reply FROM replies"):
+                assert PART.encode() not in zlib.decompress(request)
+                assert PART not in reply
+
+
+@contextmanager
+def echoing(status: int, before: int = 0) -> Iterator[str]:
+    """A server that refuses with this status and repeats the key, after so many characters of other words."""
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # noqa: N802  http.server's name
+            self.rfile.read(int(self.headers["Content-Length"]))
+            message = f"{'x' * before} got {self.headers['Authorization']}"
+            payload = json.dumps({"error": {"message": message, "type": "any", "code": message}}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(payload)))
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's name
+            del format, args
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients leave in the middle
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_good_run_its_check_and_its_show_leave_no_trace_of_the_key(tmp_path: Path) -> None:
+    with ChatServer(answer=offline_answers(), api_key=KEY) as server:
+        recipe = recipe_in(tmp_path, url=server.base_url, engine=FROM_THE_ENVIRONMENT, sources=samples_in(tmp_path))
+        outputs = ("--outputs", tmp_path / "outputs")
+        said = [
+            pairwright("check", recipe, PLANTED=KEY),
+            pairwright("run", recipe, *outputs, PLANTED=KEY),
+            pairwright("run", recipe, *outputs, "--json", PLANTED=KEY),
+            pairwright("show", "night", *outputs, PLANTED=KEY),
+        ]
+    assert [one.returncode for one in said] == [0] * 4
+    assert_nowhere(tmp_path, *(one.stdout + one.stderr for one in said))
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, 3), (401, 2), (403, 2), (404, 2), (418, 3), (429, 75), (500, 75)]
+)
+@pytest.mark.parametrize("before", [0, 160], ids=["short", "cut through the key"])
+def test_a_server_that_repeats_the_key_in_its_error_is_not_believed(
+    tmp_path: Path, status: int, code: int, before: int
+) -> None:
+    engine = FROM_THE_ENVIRONMENT | {"attempts": 2, "wait": [0, 0.01]}
+    with echoing(status, before) as url:
+        recipe = recipe_in(tmp_path, url=url, engine=engine, sources=samples_in(tmp_path))
+        said = pairwright("run", recipe, "--outputs", tmp_path / "outputs", PLANTED=KEY)
+    assert said.returncode == code, said.stderr
+    assert "Traceback" not in said.stderr
+    assert_nowhere(tmp_path, said.stdout, said.stderr)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "’"], ids=["line end", "carriage return", "not ASCII"])
+def test_a_key_that_no_header_can_hold_is_the_users_to_mend_and_is_not_shown(tmp_path: Path, end: str) -> None:
+    with ChatServer(answer=offline_answers()) as server:
+        recipe = recipe_in(tmp_path, url=server.base_url, engine=FROM_THE_ENVIRONMENT, sources=samples_in(tmp_path))
+        said = pairwright("run", recipe, "--outputs", tmp_path / "outputs", PLANTED=KEY + end)
+    assert "Traceback" not in said.stderr
+    assert said.returncode in (0, 2)  # left out and all is well, or refused
+    assert_nowhere(tmp_path, said.stdout, said.stderr)
+
+
+def test_a_killed_run_leaves_no_trace_of_the_key(tmp_path: Path) -> None:
+    with ChatServer(answer=offline_answers(), api_key=KEY, latency=0.1) as server:
+        recipe = recipe_in(tmp_path, url=server.base_url, engine=FROM_THE_ENVIRONMENT, sources=samples_in(tmp_path))
+        killed = started("run", recipe, "--outputs", tmp_path / "outputs", PLANTED=KEY)
+        until(lambda: sum(server.counters.delivered.values()) >= 10)
+        killed.send_signal(signal.SIGKILL)
+        output, words = killed.communicate(timeout=30)
+    assert killed.returncode == -signal.SIGKILL
+    assert_nowhere(tmp_path, output, words)
+
+
+def test_a_key_written_into_a_recipe_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    recipe = recipe_in(tmp_path, url="http://127.0.0.1:9/v1", engine={"api_key": KEY})
+    said = pairwright("check", recipe)
+    assert said.returncode == 2
+    assert "secret" in said.stderr
+    assert PART not in said.stdout + said.stderr
