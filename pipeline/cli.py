@@ -6,6 +6,7 @@ called, so that `--help` stays quick.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -70,12 +71,10 @@ def cli() -> None:
 @click.option("--samples", is_flag=True, help="Also copy a few short articles into the folder articles/ beside it.")
 def init(path: Path, engine: str, samples: bool) -> None:
     """Write a commented recipe to start from."""
-    from pipeline.starting import write_recipe, write_samples
+    from pipeline.starting import start
 
-    write_recipe(path, engine)
-    click.echo(path)
-    if samples:
-        click.echo(write_samples(path.parent))
+    for written in start(path, engine, with_samples=samples):
+        _print(str(written))
 
 
 @cli.command(epilog="pairwright check recipe.yaml")
@@ -85,7 +84,7 @@ def check(recipe: Path) -> None:
     from pipeline.check import plan
     from pipeline.recipe import load
 
-    click.echo(plan(load(recipe), sys.stderr))
+    _print(plan(load(recipe), sys.stderr))
 
 
 @cli.command(epilog="pairwright run recipe.yaml --outputs outputs")
@@ -102,7 +101,7 @@ def run(recipe: Path, outputs: Path, as_json: bool) -> None:
     from pipeline.run import run as build
 
     outcome = build(load(recipe), outputs)
-    click.echo(outcome.manifest.model_dump_json(indent=2) if as_json else _summary(outcome))
+    _print(outcome.manifest.model_dump_json(indent=2) if as_json else _summary(outcome))
     if outcome.manifest.missed_gates:
         sys.exit(3)
 
@@ -127,7 +126,7 @@ def show(run: str, record: str | None, outputs: Path, ledger: str | None) -> Non
     """
     from pipeline.show import show as tell
 
-    click.echo(tell(run, record, outputs, ledger))
+    _print(tell(run, record, outputs, ledger))
 
 
 @cli.command("list", epilog="pairwright list filter")
@@ -136,7 +135,7 @@ def list_(kind: str | None) -> None:
     """List the parts that a recipe can use, with their options. KIND is one of them, or nothing for all."""
     from pipeline.report.parts import parts
 
-    click.echo(parts(kind))
+    _print(parts(kind))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -153,10 +152,24 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 141
     return 0
+
+
+def _print(text: str) -> None:
+    """Write a result to standard output.
+
+    Raises:
+        UserError: it cannot be written.
+        SystemExit: whoever reads it has gone, as `| head` does; ends as if by the signal, without a word.
+    """
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush does not fail again
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        raise UserError(f"cannot write the result: {error.strerror}", where="standard output") from error
 
 
 def _fail(error: PairwrightError) -> int:

@@ -6,34 +6,27 @@ import shutil
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.store import write_text
+from pipeline.store import write_text, writing
 
 HERE = Path(__file__).parent
 RECIPES = HERE / "recipes"
 SAMPLES = HERE / "samples"
 
 
-def write_recipe(path: Path, engine: str) -> None:
-    """Copy the ready recipe for an engine.
+def start(path: Path, engine: str, *, with_samples: bool) -> list[Path]:
+    """Copy the ready recipe for an engine to `path`, and the sample articles to `articles/` beside it; all or nothing.
 
     Raises:
-        UserError: there is a file already, or it cannot be written.
+        UserError: something is there already, or it cannot be written.
     """
-    if path.exists():
-        raise UserError("there is a file already", where=str(path), remedy="Give another name, or remove it first")
+    articles = path.parent / "articles"
     if not path.parent.is_dir():
         raise UserError("there is no such folder", where=str(path.parent), remedy="Make it first")
+    for target in [path, articles] if with_samples else [path]:
+        if target.exists():
+            raise UserError("this is there already", where=str(target), remedy="Give another name, or move it away")
+    if with_samples:
+        with writing(articles):
+            shutil.copytree(SAMPLES, articles)
     write_text(path, (RECIPES / f"{engine}.yaml").read_text(encoding="utf-8"))
-
-
-def write_samples(folder: Path) -> Path:
-    """Copy the sample articles into `articles/`; gives that folder.
-
-    Raises:
-        UserError: there is such a folder already.
-    """
-    target = folder / "articles"
-    if target.exists():
-        raise UserError("there is such a folder already", where=str(target), remedy="Remove it, or leave out --samples")
-    shutil.copytree(SAMPLES, target)
-    return target
+    return [path, articles] if with_samples else [path]

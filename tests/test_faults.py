@@ -31,7 +31,11 @@ def server_with(*faults: Fault) -> ChatServer:
 def pairs_of(outcome: Outcome) -> set[Pair]:
     """What was compared, and which answer was chosen."""
     return {
-        (row["candidates"]["instruction"], tuple(answer["text"] for answer in row["candidates"]["answers"]), row["chosen"])
+        (
+            row["candidates"]["instruction"],
+            tuple(answer["text"] for answer in row["candidates"]["answers"]),
+            row["chosen"],
+        )
         for row in lines_of(outcome.folder / "3-preferences.jsonl")
     }
 
@@ -103,7 +107,9 @@ def test_what_a_model_declines_has_failed_as_refused_and_heals_at_the_next_start
 
 def test_what_is_cut_off_every_time_is_salvaged_or_has_failed_as_truncated(tmp_path: Path) -> None:
     with server_with(for_good(["length"], share=0.3)) as server:
-        recipe = recipe_in(tmp_path, url=server.base_url, generate={"use": "triples", "engine": "writer", "per_chunk": 4})
+        recipe = recipe_in(
+            tmp_path, url=server.base_url, generate={"use": "triples", "engine": "writer", "per_chunk": 4}
+        )
         outcome = build(recipe, tmp_path / "outputs")
     assert_adds_up(outcome.folder)
     failed = failures(outcome)
@@ -111,7 +117,10 @@ def test_what_is_cut_off_every_time_is_salvaged_or_has_failed_as_truncated(tmp_p
     assert failed["parse truncated"] > 0
     assert failed["judge unreadable.truncated"] > 0
     # every chunk whose reply was cut off has kept the triples that stood before the cut
-    assert outcome.manifest.counts["generate"].kept + failed["generate truncated"] == outcome.manifest.counts["generate"].seen
+    assert (
+        outcome.manifest.counts["generate"].kept + failed["generate truncated"]
+        == outcome.manifest.counts["generate"].seen
+    )
     for preference in lines_of(outcome.folder / "3-preferences.jsonl"):
         assert all(answer["text"].strip() for answer in preference["candidates"]["answers"])
 

@@ -80,9 +80,7 @@ def test_a_good_run_its_check_and_its_show_leave_no_trace_of_the_key(tmp_path: P
     assert_nowhere(tmp_path, *(one.stdout + one.stderr for one in said))
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [(400, 3), (401, 2), (403, 2), (404, 2), (418, 3), (429, 75), (500, 75)]
-)
+@pytest.mark.parametrize(("status", "code"), [(400, 3), (401, 2), (403, 2), (404, 2), (418, 3), (429, 75), (500, 75)])
 @pytest.mark.parametrize("before", [0, 160], ids=["short", "cut through the key"])
 def test_a_server_that_repeats_the_key_in_its_error_is_not_believed(
     tmp_path: Path, status: int, code: int, before: int

@@ -30,7 +30,9 @@ def walk(folder: Path, record: str | None, find: Find) -> str:
     preference = _preference(folder, record)
     if preference is not None:
         return "\n".join(_pair(folder, preference, find))
-    chunk = _only(read(folder / CHUNKS, Chunk), record or "")
+    if record is None:
+        raise UserError("no pair was kept", where=str(folder), remedy="Give the id of a pair or of a chunk")
+    chunk = _only(read(folder / CHUNKS, Chunk), record)
     if chunk is None:
         raise UserError(
             f"no pair and no chunk has an id that begins with {record!r}",

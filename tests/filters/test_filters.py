@@ -123,8 +123,8 @@ def test_of_no_preferences_there_is_nothing_to_decide(part: type[Filter]) -> Non
 
 
 @pytest.mark.parametrize("part", FILTERS)
-def test_a_misspelt_option_is_refused_with_the_known_ones(part: type[Filter]) -> None:
-    with pytest.raises(ValueError, match=r"there is no such option.*Known: .*use"):
+def test_a_misspelt_option_is_refused(part: type[Filter]) -> None:
+    with pytest.raises(ValueError, match="at_leest"):
         part.model_validate({"at_leest": 3})
 
 
