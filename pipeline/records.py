@@ -321,6 +321,8 @@ class Showing(Record):
     """Id of the candidates."""
     instruction: str
     """What was asked."""
+    source: str = ""
+    """The passage that the question was made from, for a judge that may look at it."""
     x: Answer
     """One answer."""
     y: Answer

@@ -40,6 +40,7 @@ async def judge(candidates: Candidates, settings: JudgeSettings, seed: int, ask:
         showing = Showing(
             pair=candidates.id,
             instruction=candidates.instruction,
+            source=candidates.source.text,
             x=x,
             y=y,
             swapped=coin(seed, candidates.id, call.judge) != call.other,
