@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import shutil
 import signal
@@ -90,9 +91,7 @@ def trial(
     Raises:
         RuntimeError: a start ended otherwise than by a kill or well.
     """
-    server = ChatServer(
-        answer=offline_answers(), latency=latency, latency_sigma=0.5, faults=faults, keep_bodies=False
-    )
+    server = ChatServer(answer=offline_answers(), latency=latency, latency_sigma=0.5, faults=faults, keep_bodies=False)
     with server:
         recipe = write_recipe(folder, articles, server.base_url)
         seconds = _to_the_end(recipe, folder / "whole")
@@ -135,9 +134,9 @@ class _Killer:
         """Requests that one more kill loses; None if the run had ended before it came."""
         process = _start(self.recipe, self.outputs)
         if number % 2:
-            time.sleep(self.draw.uniform(0, self.seconds))
+            time.sleep(self.draw.uniform(0, 2 * self.seconds / (kills + 1)))
         else:
-            self._wait_for(self.draw.randint(1, max(1, 2 * self.requests // (kills + 1))), process)
+            self._wait_for(self.draw.randint(1, max(1, self.requests // kills)), process)
         process.send_signal(signal.SIGKILL)
         if process.wait() == 0:
             return None
@@ -201,6 +200,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.0, help="share of requests that meet a passing fault")
     parser.add_argument("--json", action="store_true", dest="as_json", help="print the sums as JSON")
     options = parser.parse_args()
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it logs every client that is killed in mid-request
     faults = [in_turn(["500", "429", "drop"], options.share)] if options.share else []
     folder = Path(tempfile.mkdtemp(prefix="pairwright-kills-"))
     try:

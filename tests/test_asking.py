@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.asking import Asked, ask_until_read, read_cut_json, read_json, request_to
@@ -235,6 +235,7 @@ def test_a_fence_within_a_string_is_part_of_the_string() -> None:
         st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
     )
 )
+@settings(deadline=None)
 def test_whatever_json_holds_is_read_bare_and_fenced(value: object) -> None:
     text = json.dumps(value, ensure_ascii=False)
     assert read_json(text) == value
@@ -243,6 +244,7 @@ def test_whatever_json_holds_is_read_bare_and_fenced(value: object) -> None:
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_whatever_a_model_says_is_read_or_filed_never_an_error_of_ours(text: str) -> None:
     asked = _ask(Engine(_reply(text)), attempts=1, read=_number)
     assert (asked.value is None) == bool(asked.code)

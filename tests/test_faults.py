@@ -91,8 +91,9 @@ def test_replies_of_no_use_are_asked_for_again(tmp_path: Path, kind: Kind) -> No
 
 @pytest.mark.parametrize("kind", DECLINED)
 def test_what_a_model_declines_has_failed_as_refused_and_heals_at_the_next_start(tmp_path: Path, kind: Kind) -> None:
-    with server_with(in_turn([kind], share=0.1)) as server:
-        recipe = recipe_in(tmp_path, url=server.base_url)
+    with server_with(in_turn([kind], share=0.13)) as server:
+        # one at a time, so that the hits stand apart: no pair has two
+        recipe = recipe_in(tmp_path, url=server.base_url, engine={"in_flight": 1})
         outcome = build(recipe, tmp_path / "outputs")
         assert_adds_up(outcome.folder)
         failed = failures(outcome)

@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.identity import canonical_json, coin, digest, fraction
@@ -27,16 +27,19 @@ def _backwards(value: object) -> object:
 
 
 @given(Json)
+@settings(deadline=None)
 def test_the_order_of_keys_never_changes_the_text(value: object) -> None:
     assert canonical_json(_backwards(value)) == canonical_json(value)
 
 
 @given(Json)
+@settings(deadline=None)
 def test_the_text_holds_the_whole_value_so_that_two_values_never_share_one(value: object) -> None:
     assert json.loads(canonical_json(value)) == value
 
 
 @given(Json)
+@settings(deadline=None)
 def test_the_text_is_one_line_of_unescaped_utf_8_without_blanks_between_its_parts(value: object) -> None:
     text = canonical_json(value)
     assert "\n" not in text
@@ -60,11 +63,13 @@ def test_what_json_cannot_hold_is_refused() -> None:
 
 
 @given(st.text(), st.text(), Json)
+@settings(deadline=None)
 def test_equal_values_of_different_kinds_never_share_an_id(one: str, other: str, value: object) -> None:
     assert (digest(one, value) == digest(other, value)) == (one == other)
 
 
 @given(Json, st.integers(1, 64))
+@settings(deadline=None)
 def test_a_digest_is_as_many_hexadecimal_digits_as_asked_for_and_a_shorter_one_begins_it(
     value: object, length: int
 ) -> None:
@@ -95,6 +100,7 @@ def test_neighbouring_parts_have_unrelated_fractions() -> None:
 
 
 @given(st.lists(st.text() | st.integers()))
+@settings(deadline=None)
 def test_a_fraction_lies_from_0_up_to_but_not_1_and_never_changes(parts: list[object]) -> None:
     assert 0 <= fraction(*parts) < 1
     assert fraction(*parts) == fraction(*parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.meter import Account, Meter
@@ -33,6 +33,7 @@ def _bill(replies: list[Reply]) -> Bill:
 
 
 @given(REPLIES.flatmap(lambda replies: st.tuples(st.just(replies), st.permutations(replies))))
+@settings(deadline=None)
 def test_the_bill_is_the_same_to_the_last_digit_in_whatever_order_replies_come(
     orders: tuple[list[Reply], list[Reply]],
 ) -> None:
@@ -40,6 +41,7 @@ def test_the_bill_is_the_same_to_the_last_digit_in_whatever_order_replies_come(
 
 
 @given(REPLIES)
+@settings(deadline=None)
 def test_the_bill_is_the_sum_of_its_replies(replies: list[Reply]) -> None:
     bill = _bill(replies)
     known = [reply.cost_usd for reply in replies if reply.cost_usd is not None]

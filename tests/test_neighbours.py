@@ -31,10 +31,15 @@ assert not taken & {"prompts", "filters", "judges"}, taken
 
 def _told(first: Path | None = None, last: Path | None = None) -> str:
     """What a fresh interpreter is told, with one folder before and one after all others on its path."""
-    environment = {**os.environ, "PYTHONPATH": str(first) if first else ""}
+    path = [*([first] if first else []), HOME]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
     arguments = [str(last)] if last else []
     done = subprocess.run(
-        [sys.executable, "-c", CHECK, *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", CHECK, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -82,6 +82,7 @@ def test_a_secret_whose_variable_is_not_set_or_empty_is_refused_by_name(
 
 
 @given(st.text().filter(lambda text: not text.startswith("${")) | st.integers() | st.lists(st.text()))
+@settings(deadline=None)
 def test_a_secret_in_clear_is_always_refused_in_the_same_words(value: object) -> None:
     assert _mistakes({"key": value}) == _mistakes({"key": "sk-something"})
 

@@ -197,6 +197,7 @@ def test_an_id_changes_with_what_makes_a_record_what_it_is_and_with_nothing_else
 
 
 @given(CHUNKS)
+@unhurried
 def test_a_chunk_is_its_place_whatever_its_text(chunk: Chunk) -> None:
     assert chunk.but(start=chunk.start + 1, end=chunk.end + 1).id != chunk.id
     assert chunk.but(start=chunk.start + 1, text=chunk.text[1:]).id != chunk.id if chunk.text else True
@@ -205,11 +206,13 @@ def test_a_chunk_is_its_place_whatever_its_text(chunk: Chunk) -> None:
 
 
 @given(CANDIDATES)
+@unhurried
 def test_the_order_of_the_answers_means_nothing(candidates: Candidates) -> None:
     assert candidates.but(answers=tuple(reversed(candidates.answers))).id == candidates.id
 
 
 @given(CANDIDATES)
+@unhurried
 def test_an_answer_is_found_by_its_id_and_a_stranger_is_not(candidates: Candidates) -> None:
     assert all(candidates.answer(answer.id).id == answer.id for answer in candidates.answers)
     with pytest.raises(KeyError):
@@ -289,6 +292,7 @@ def test_the_winner_is_the_answer_that_stood_where_the_judge_pointed(
 
 
 @given(STRATEGIES[Showing])
+@unhurried
 def test_swapping_changes_the_places_and_swapping_twice_changes_nothing(showing: Showing) -> None:
     swapped = showing.but(swapped=not showing.swapped)
     assert (swapped.a, swapped.b) == (showing.b, showing.a)
@@ -297,6 +301,7 @@ def test_swapping_changes_the_places_and_swapping_twice_changes_nothing(showing:
 
 
 @given(STRATEGIES[Showing], st.sampled_from(["a", "b"]))
+@unhurried
 def test_the_winner_of_a_showing_is_the_answer_whose_text_stood_there(showing: Showing, said: Said) -> None:
     showing = showing.but(y=showing.y.but(text=showing.x.text + "."))
     verdict = Verdict(judge="j", x=showing.x.id, y=showing.y.id, swapped=showing.swapped, said=said)
@@ -306,6 +311,7 @@ def test_the_winner_of_a_showing_is_the_answer_whose_text_stood_there(showing: S
 
 
 @given(TEXT, st.data())
+@unhurried
 def test_a_span_names_its_stretch_of_a_text_in_code_points(text: str, data: st.DataObject) -> None:
     text += "👩‍👧"
     start = data.draw(st.integers(0, len(text) - 1))
@@ -322,6 +328,7 @@ def test_an_empty_backward_or_negative_span_is_refused(start: int, end: int) -> 
 
 
 @given(CHUNKS, st.integers(-3, 3).filter(bool))
+@unhurried
 def test_a_chunk_of_another_length_than_its_place_is_refused(chunk: Chunk, more: int) -> None:
     with pytest.raises(ValidationError, match="not the length"):
         chunk.but(end=chunk.end + more)

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -330,10 +331,12 @@ def test_of_two_starts_at_once_the_second_is_told_to_wait(tmp_path: Path) -> Non
         recipe = recipe_in(tmp_path, url=slow.base_url, sources=samples_in(tmp_path))
         first = started("run", recipe, "--outputs", tmp_path / "outputs")
         until(lambda: slow.counters.requests > 0)
+        first.send_signal(signal.SIGSTOP)  # so that it cannot end before the second has begun
         second = pairwright("run", recipe, "--outputs", tmp_path / "outputs")
-        assert second.returncode == 75
-        assert f"being run by process {first.pid}" in second.stderr
-        assert "Traceback" not in second.stderr
+        first.send_signal(signal.SIGCONT)
         _, words = first.communicate(timeout=60)
+    assert second.returncode == 75
+    assert f"being run by process {first.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
     assert first.returncode == 0, words
     assert slow.counters.paid_twice() == 0

@@ -3,6 +3,8 @@
 It costs two calls per judge. It adds no accuracy, it adds precision on the pairs that it keeps: on 466 human-labelled
 pairs .781 -> .836 at a yield of .84 (recorded judgments of LLMBar, princeton-nlp/LLMBar). A judge that always says
 "the first one" contradicts itself on every pair and settles nothing.
+
+Use it with one judge and without gold labels. With several judges `lead` decides more pairs for fewer calls.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from judges.policy import support
+from judges.policy import settled_on, undecided
 from pipeline.records import Settled, Verdict
 from pipeline.registry import Call, Deliberation, Policy, register
 
@@ -34,8 +36,8 @@ def settle(verdicts: Sequence[Verdict]) -> Settled:
     votes = Counter(vote for vote in map(_vote, _by_judge(verdicts)) if vote)
     ranked = votes.most_common()
     if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
-        return Settled(winner=None, strength=None, reason=_why_not(verdicts))
-    return Settled(winner=ranked[0][0], strength=support(ranked[0][0], verdicts))
+        return undecided(verdicts)
+    return settled_on(ranked[0][0], verdicts)
 
 
 def _by_judge(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
@@ -49,10 +51,3 @@ def _vote(verdicts: Sequence[Verdict]) -> str | None:
     """The answer that a judge named in both orders, or None."""
     winners = {verdict.winner for verdict in verdicts}
     return winners.pop() if len(verdicts) > 1 and len(winners) == 1 else None
-
-
-def _why_not(verdicts: Sequence[Verdict]) -> str:
-    said = {verdict.said for verdict in verdicts}
-    if "unreadable" in said:
-        return "unreadable"
-    return "tie" if said == {"tie"} else "disagreement"

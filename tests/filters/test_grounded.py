@@ -90,6 +90,7 @@ def test_spans_in_another_order_or_in_another_number_are_noticed() -> None:
 
 def test_an_extract_without_spans_is_not_grounded_in_anything() -> None:
     assert not decision(with_extract(make_candidates(), spans=())).keep
+    assert not decision(with_extract(make_candidates(), spans=(), text="")).keep
 
 
 def test_a_pair_without_extracted_answers_has_nothing_to_be_checked() -> None:

@@ -25,6 +25,7 @@ class Strange(Filter):
     way: Literal["forgets", "repeats", "turns round", "invents", "says nothing"]
 
     def __call__(self, preferences: Iterable[Preference]) -> Iterator[Decision]:
+        """As its way is."""
         ids = [preference.id for preference in preferences]
         said = {
             "forgets": ids[:-1],

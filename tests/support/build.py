@@ -248,11 +248,22 @@ class Shown(NamedTuple):
 
 
 def shown(request: Request) -> Shown:
-    """The instruction and the two answers in a request to a pairwise judge, between its fences."""
-    text = request.messages[-1].content
-    fence = re.findall(r"^<<<end (\w+)>>>$", text, flags=re.MULTILINE)[-1]
-    parts = (
-        text.split(f"<<<{name} {fence}>>>\n", 1)[1].split(f"\n<<<end {fence}>>>", 1)[0]
-        for name in ("instruction", "first", "second")
-    )
-    return Shown(*parts)
+    """The instruction and the two answers in a request to a pairwise judge."""
+    parts = fenced(request.messages[-1].content)
+    return Shown(parts["instruction"], parts["first"], parts["second"])
+
+
+def fenced(text: str) -> dict[str, str]:
+    """The texts in a judging prompt by name, in order, as anyone finds them who reads it once from the top."""
+    parts: dict[str, str] = {}
+    name, mark, lines = "", "", list[str]()
+    for line in text.split("\n"):
+        if mark and line == f"<<<end {mark}>>>":
+            parts[name], mark, lines = "\n".join(lines), "", []
+        elif mark:
+            lines.append(line)
+        elif opened := re.fullmatch(r"<<<(\w+) (\w+)>>>", line):
+            assert opened[1] not in parts
+            name, mark = opened[1], opened[2]
+    assert not mark
+    return parts

@@ -1,0 +1,138 @@
+"""Bias is measured as it is, with intervals that hold what they promise, and alarms only beyond doubt."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judges.audit import Audit, Counts, Estimate, Item, alarms, audit
+from pipeline.records import Said, Verdict
+
+LENGTHS = {"x": 100, "y": 200}
+
+
+def _verdict(said: Said, *, swapped: bool = False, judge: str = "j") -> Verdict:
+    return Verdict(judge=judge, x="x", y="y", swapped=swapped, said=said)
+
+
+def _both(said: Said, then: Said, judge: str = "j") -> list[Verdict]:
+    return [_verdict(said, judge=judge), _verdict(then, swapped=True, judge=judge)]
+
+
+def _audit(pairs: Sequence[Sequence[Verdict]], winner: str | None = None) -> Audit:
+    return audit(Item(str(number), verdicts, LENGTHS, winner) for number, verdicts in enumerate(pairs))
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value
+
+
+def test_every_measure_is_the_share_that_its_docstring_says() -> None:
+    pairs = [_both("a", "b"), _both("a", "a"), _both("tie", "tie"), _both("b", "unreadable"), _both("tie", "a")]
+    found = _audit(pairs).judges["j"]
+    assert found.verdicts == 10
+    assert _value(found.first_share) == pytest.approx(4 / 6)
+    assert _value(found.position_consistency) == pytest.approx(2 / 4)  # the pair that was read once does not count
+    assert _value(found.longer_share) == pytest.approx(3 / 6)  # y: second when not swapped, first when swapped
+    assert _value(found.tie_share) == pytest.approx(3 / 9)
+    assert _value(found.unreadable_share) == pytest.approx(1 / 10)
+
+
+def test_longer_answers_stand_beside_the_rule_that_longer_wins() -> None:
+    items = [Item(str(n), _both("b", "a"), LENGTHS, winner) for n, winner in enumerate(["x", "y", "y", None])]
+    items.append(Item("equal", _both("a", "b"), {"x": 5, "y": 5}, "x"))
+    found = audit(items)
+    assert _value(found.longer_wins) == pytest.approx(2 / 3)
+    assert _value(found.judges["j"].longer_share) == 1
+
+
+def test_what_cannot_be_measured_is_none() -> None:
+    found = _audit([[_verdict("unreadable")]])
+    measured = found.judges["j"]
+    assert measured.first_share is measured.position_consistency is measured.longer_share is measured.tie_share is None
+    assert _value(measured.unreadable_share) == 1
+    assert found.effective_judges is None
+    assert audit([]).judges == {}
+
+
+def test_judges_that_always_agree_are_worth_one_and_judges_that_do_not_are_worth_more() -> None:
+    draw = random.Random(1)
+    sayings: list[tuple[Said, Said]] = [("a", "b"), ("b", "a")]
+    alike, apart = [], []
+    for _ in range(400):
+        mine = draw.choice(sayings)
+        alike.append(_both(*mine, judge="one") + _both(*mine, judge="two"))
+        apart.append(_both(*mine, judge="one") + _both(*draw.choice(sayings), judge="two"))
+    assert _value(_audit(alike).effective_judges) == pytest.approx(1)
+    assert _value(_audit(alike).agreements[0].share) == 1
+    assert _value(_audit(apart).effective_judges) == pytest.approx(2, abs=0.2)
+    assert _value(_audit(apart).agreements[0].share) == pytest.approx(0.5, abs=0.1)
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from(["a", "b", "tie", "unreadable"]), st.booleans()), max_size=4)))
+def test_exchanging_x_and_y_changes_no_measure(pairs: list[list[tuple[Said, bool]]]) -> None:
+    def items(x: str, y: str) -> list[Item]:
+        return [
+            Item(str(n), [Verdict(judge="j", x=x, y=y, swapped=swapped, said=said) for said, swapped in pair], LENGTHS)
+            for n, pair in enumerate(pairs)
+        ]
+
+    ours, theirs = audit(items("x", "y"), replicates=20).judges, audit(items("y", "x"), replicates=20).judges
+    for judge, row in ours.items():
+        assert row.but(longer_share=None) == theirs[judge].but(longer_share=None)
+
+
+def test_the_same_items_and_seed_give_the_same_intervals() -> None:
+    pairs = [_both("a", "b"), _both("a", "a"), _both("b", "b")] * 10
+    assert _audit(pairs) == _audit(pairs)
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says_and_counts_pairs_not_verdicts() -> None:
+    """Each pair's ten verdicts are one fact told ten times: intervals over verdicts would hold it in half the cases."""
+    held = 0
+    for seed in range(200):
+        draw = random.Random(seed)
+        counts = Counts()
+        for pair in range(60):
+            counts.add(str(pair), "hits", 10 * (draw.random() < 0.3))
+            counts.add(str(pair), "all", 10)
+        estimate = counts.resample(seed, 300).ratio("hits", "all")
+        assert estimate is not None
+        held += estimate.low <= 0.3 <= estimate.high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_pairs_of_one_instruction_are_drawn_together() -> None:
+    apart = audit(Item(str(n), [_verdict("a" if n % 2 else "b")], LENGTHS) for n in range(40))
+    together = audit(Item("one", [_verdict("a" if n % 2 else "b")], LENGTHS) for n in range(40))
+    assert (apart.pairs, together.pairs) == (40, 1)
+    few, many = together.judges["j"].first_share, apart.judges["j"].first_share
+    assert few is not None
+    assert many is not None
+    assert few.low == few.high == 0.5
+    assert many.low < 0.5 < many.high
+
+
+def test_an_alarm_needs_the_whole_interval_out_of_bounds() -> None:
+    biased = _audit([_both("a", "a")] * 40 + [_both("a", "b")] * 10)
+    (alarm,) = alarms(biased)
+    assert (alarm.judge, alarm.measure) == ("j", "first_share")
+    assert "outside 0.35 to 0.65" in str(alarm)
+    assert not alarms(_audit([_both("a", "a")] * 2 + [_both("a", "b")]))  # three pairs prove nothing
+    assert not alarms(_audit([_both("a", "b")] * 50))
+    assert [found.measure for found in alarms(biased, {"position_consistency": (0.8, 1.0)})] == ["position_consistency"]
+
+
+def test_a_thousand_replicates_over_ten_thousand_pairs_take_no_time() -> None:
+    counts = Counts()
+    for pair in range(10_000):
+        for name in range(60):
+            counts.add(str(pair), name, pair % 7)
+    started = time.process_time()
+    counts.resample(1)
+    assert time.process_time() - started < 3  # 0.3 s on an idle machine
