@@ -148,8 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail(Interrupted("interrupted", remedy="The same command again resumes"))
     except click.ClickException as error:
-        error.show()
-        return 2
+        return _fail(UserError(error.format_message().rstrip("."), remedy="See `pairwright --help`"))
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     return 0

@@ -36,7 +36,8 @@ def check_neighbours() -> None:
 
 def _check_place(name: str, home: Path) -> None:
     spec = find_spec(name)
-    places = [Path(place).resolve() for place in (spec.submodule_search_locations or ())] if spec else []
+    origin = [spec.origin] if spec and spec.origin else []
+    places = [Path(place).resolve() for place in (spec.submodule_search_locations or origin)] if spec else []
     if home / name not in places[:1]:
         found = places[0] if places else "nothing"
         raise UserError(

@@ -32,7 +32,7 @@ ENVIRONMENT = re.compile(r"\$\{(\w+)\}")
 class Options(BaseModel):
     """A group of options: frozen, strict about names, documented field by field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class _Addressed(Protocol):

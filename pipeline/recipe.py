@@ -11,10 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, NamedTuple, Self, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -22,9 +20,8 @@ from pipeline.errors import UserError, did_you_mean
 from pipeline.identity import digest
 from pipeline.options import ENVIRONMENT, Options
 from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Source, known
+from pipeline.strict_yaml import Mapping, Place, read_mapping
 from pipeline.text.settings import ChunkSettings
-
-Place = tuple[int | str, ...]
 
 
 class Section(Options):
@@ -78,8 +75,8 @@ class Split(Section):
 class Recipe(Section):
     """Everything about a build."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Name of the build: letters, digits, dots, dashes and underscores; its folder is called so."""
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """Name of the build: up to 100 letters, digits, dots, dashes and underscores; its folder is called so."""
     seed: int = 2026
     """Drives everything that is drawn by us (which answer stands first); the models draw for themselves."""
     engines: dict[str, Annotated[Engine, OneOf("engine")]] = Field(min_length=1)
@@ -105,7 +102,8 @@ class Recipe(Section):
     @field_validator("ledger")
     @classmethod
     def _no_password(cls, ledger: str | None) -> str | None:
-        if ledger is not None and urlsplit(ledger).password:
+        server, at, _ = (ledger or "").partition("://")[2].rpartition("@")
+        if (at and ":" in server) or re.search(r"[?&]pass\w*=", ledger or ""):
             raise PydanticCustomError("secret", "a URL holds no password: PostgreSQL reads PGPASSWORD or ~/.pgpass")
         return ledger
 
@@ -152,65 +150,34 @@ def parse(text: str, path: Path) -> Loaded:
     Raises:
         UserError: as `load`.
     """
-    data, lines = _read_yaml(text, path)
+    read = read_mapping(text.removeprefix("\ufeff"), path)
     Recipe.model_rebuild(force=False)
     try:
-        recipe = Recipe.model_validate(data, context={"folder": path.parent})
+        recipe = Recipe.model_validate(read.data, context={"folder": path.parent})
     except ValidationError as error:
-        raise UserError("\n".join(_explain(detail, lines, path) for detail in _causes(error))) from None
-    _check_environment(data, lines, path)
-    return Loaded(recipe=recipe, path=path, text=text, identity=digest("recipe", data))
+        raise UserError("\n".join(_explain(detail, read.lines, path) for detail in _causes(error))) from None
+    _check_environment(read.data, (), read, path)
+    return Loaded(recipe=recipe, path=path, text=text, identity=digest("recipe", read.data))
 
 
-def _read_yaml(text: str, path: Path) -> tuple[dict[str, Any], dict[Place, int]]:
-    """The mapping, and the line of each of its keys and items."""
-    lines: dict[Place, int] = {}
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        _note_lines(root, (), lines, path)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        why = getattr(error, "problem", None) or "broken"
-        raise UserError(f"not YAML: {why}", where=where, remedy="Check the indentation and the quotes") from error
-    if not isinstance(data, dict):
-        raise UserError(
-            "a recipe is a mapping of keys to values",
-            where=str(path),
-            remedy="`pairwright init` writes one to start from",
-        )
-    return data, lines
-
-
-def _note_lines(node: yaml.Node | None, place: Place, lines: dict[Place, int], path: Path) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*place, key.value)
-            if here in lines:
-                raise UserError(
-                    f"the key {key.value!r} stands here twice",
-                    where=f"{path}:{key.start_mark.line + 1}",
-                    remedy="Keep one of them",
-                )
-            lines[here] = key.start_mark.line + 1
-            _note_lines(value, here, lines, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*place, index)] = value.start_mark.line + 1
-            _note_lines(value, (*place, index), lines, path)
-
-
-def _check_environment(data: dict[str, Any], lines: dict[Place, int], path: Path) -> None:
+def _check_environment(value: object, place: Place, read: Mapping, path: Path) -> None:
     """Refuses `${NAME}` for anything but a secret: the recipe must say what a run does."""
-    secrets = {name for kind in PARTS for part in known(kind).values() for name in part.secrets()}
-    for place, line in lines.items():
-        value: Any = data
-        for step in place:
-            value = value[step]
-        if isinstance(value, str) and ENVIRONMENT.fullmatch(value) and place[-1] not in secrets:
-            what = f"{_dotted(place)}: ${{NAME}} stands for secrets and for nothing else"
-            raise UserError(what, where=f"{path}:{line}", remedy="Write the value itself")
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, below in inner:
+        _check_environment(below, (*place, step), read, path)
+    if isinstance(value, str) and ENVIRONMENT.fullmatch(value) and place[-1] not in _secrets():
+        what = f"{_dotted(place)}: ${{NAME}} stands for secrets and for nothing else"
+        raise UserError(what, where=f"{path}:{_line(place, read.lines)}", remedy="Write the value itself")
+
+
+def _secrets() -> set[str]:
+    """Names of options that come from the environment."""
+    return {name for kind in PARTS for part in known(kind).values() for name in part.secrets()}
+
+
+def _line(place: Place, lines: dict[Place, int]) -> int:
+    """The line of a place, or of the nearest one around it that stands in the file."""
+    return next((lines[place[:end]] for end in range(len(place), 0, -1) if place[:end] in lines), 1)
 
 
 def _causes(error: ValidationError) -> list[ErrorDetails]:
@@ -226,8 +193,7 @@ def _causes(error: ValidationError) -> list[ErrorDetails]:
 
 def _explain(error: ErrorDetails, lines: dict[Place, int], path: Path) -> str:
     place = _in_file(error, lines)
-    nearest = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in lines), ())
-    return f"{path}:{lines.get(nearest, 1)}: {_dotted(place)}: {_what(error)}"
+    return f"{path}:{_line(place, lines)}: {_dotted(place)}: {_what(error)}"
 
 
 def _in_file(error: ErrorDetails, lines: dict[Place, int]) -> Place:
@@ -274,6 +240,10 @@ def _dotted(place: Place) -> str:
     return text.lstrip(".") or "recipe"
 
 
+_MAY_HOLD_SECRETS: tuple[Place, ...] = (("engines",), ("ledger",))
+"""Where a wrong value is not repeated: it may be a key in the wrong place."""
+
+
 def _what(error: ErrorDetails) -> str:
     last, context = str(error["loc"][-1] if error["loc"] else ""), error.get("ctx", {})
     match error["type"]:
@@ -288,10 +258,11 @@ def _what(error: ErrorDetails) -> str:
             words = "is missing"
         case "too_short":
             words = f"needs at least {context['min_length']}"
-        case "secret" | "no_such_engine":
+        case "secret":
             words = error["msg"]
         case _:
-            words = f"{error['msg'].removeprefix('Value error, ')}{_found(error['input'])}"
+            shown = "" if error["loc"][:1] in _MAY_HOLD_SECRETS else _found(error["input"])
+            words = f"{error['msg'].removeprefix('Value error, ')}{shown}"
     return words
 
 

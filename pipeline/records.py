@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, computed_field, model_validator
 from pydantic_core import to_jsonable_python
 
 from pipeline.identity import digest
@@ -29,7 +29,7 @@ from pipeline.identity import digest
 class Record(BaseModel):
     """A frozen value: strict about unknown keys, documented field by field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     def but(self, **changes: object) -> Self:
         """This record with other values in some fields, checked like a new one; never pydantic's `model_copy`."""
@@ -290,7 +290,7 @@ class Candidates(Identified):
 
     instruction: str
     """What is asked."""
-    answers: tuple[Answer, ...]
+    answers: tuple[Answer, ...] = Field(min_length=2)
     """Two or more answers."""
     source: Chunk
     """The chunk that it was made from."""
@@ -423,7 +423,8 @@ class Settled(Record):
     strength: float | None
     """As in Preference."""
     reason: str = ""
-    """Why there is no winner: `disagreement`, `tie` or `unreadable`."""
+    """Why there is no winner: `disagreement`, `tie`, `unreadable`, or `no_evidence`: the jury could never reach the
+    threshold that the policy sets."""
 
 
 class Decision(Record):
@@ -452,7 +453,8 @@ class Loss(Record):
     record: str
     """Its id; for an article that could not be read, its place (file and row)."""
     fate: Literal["dropped", "failed"]
-    """`dropped`: a rule said no; `failed`: it could not be made, and a later run tries again."""
+    """`dropped`: a rule said no; `failed`: it could not be made. A later run asks again for chunks and pairs that
+    failed; of a reply that could be used in part, what was of no use stays lost."""
     code: str
     """Reason code, for counting."""
     detail: str = ""

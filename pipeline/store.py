@@ -27,7 +27,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar, get_args
@@ -46,6 +46,19 @@ DATASET = "dataset"
 MANIFEST = "run.json"
 JOURNAL = "journal.jsonl"
 
+NOT_WRITABLE = frozenset(
+    (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENAMETOOLONG,
+    )
+)
+"""What the operating system says of a place where nothing can be written."""
+
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -62,7 +75,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             remedy = "Make room, then start again: nothing is lost"
             raise UserError("the disk is full", where=str(path), remedy=remedy) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in NOT_WRITABLE:
             remedy = "Choose another folder with --outputs, or change its permissions"
             raise UserError(f"cannot write there: {error.strerror}", where=str(path), remedy=remedy) from error
         raise
@@ -129,7 +142,7 @@ def read(path: Path, kind: type[R]) -> Iterator[R]:
         UserError: it is missing, or a line was damaged or edited.
     """
     try:
-        file = path.open(encoding="utf-8")
+        file = path.open("rb")  # bytes: a line that is not UTF-8 is that line's fault alone
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=str(path), remedy="Start the run again") from error
     with file:
@@ -296,22 +309,23 @@ def locked(home: Path) -> Iterator[None]:
         ProviderDown: another process holds it.
         UserError: the folder cannot be written.
     """
-    with writing(home):
-        home.mkdir(parents=True, exist_ok=True)
-        file = (home / ".lock").open("a+")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise ProviderDown(
-                f"this recipe is being run by {holder}", where=str(home), remedy="Wait for it to end"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
+    with ExitStack() as stack:
+        with writing(home):
+            home.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((home / ".lock").open("a+", buffering=1))
+            _take(file, home)
+            file.truncate(0)
+            file.write(f"process {os.getpid()}\n")
         yield
+
+
+def _take(file: IO[str], home: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        what = f"this recipe is being run by {file.read().strip() or 'another process'}"
+        raise ProviderDown(what, where=str(home), remedy="Wait for it to end") from error
 
 
 def staging(home: Path) -> Path:
@@ -367,9 +381,18 @@ def find_run(name: str, outputs: Path) -> Path:
 def last_ledger(folder: Path) -> str | None:
     """Where the last start of a run kept its replies; None if the journal does not say."""
     path = folder / JOURNAL
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    starts = [event for event in map(json.loads, lines) if event["event"] == "start"]
-    return str(starts[-1]["ledger"]) if starts else None
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    starts = [event["ledger"] for event in map(_event, lines) if event.get("event") == "start"]
+    return starts[-1] if starts else None
+
+
+def _event(line: bytes) -> dict[str, str]:
+    """A line of the journal; nothing if a crash cut it off."""
+    try:
+        event: dict[str, str] = json.loads(line)
+    except ValueError:
+        return {}
+    return event
 
 
 @contextmanager
@@ -394,8 +417,10 @@ def journal(folder: Path, ledger: str, paid: Callable[[], Bill]) -> Iterator[Non
 
 def _note(folder: Path, event: dict[str, object]) -> None:
     path = folder / JOURNAL
-    with writing(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(event) + "\n")
+    with writing(path), path.open("ab+") as file:
+        whole = file.tell() == 0 or (file.seek(-1, os.SEEK_END) and file.read() == b"\n")
+        file.write(b"" if whole else b"\n")  # a crash may have cut the last line off
+        file.write(json.dumps(event).encode() + b"\n")
 
 
 def _utc(seconds: float) -> str:

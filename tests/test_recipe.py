@@ -152,8 +152,6 @@ def test_a_mistake_is_one_line_with_its_place_what_was_found_and_what_is_right(
 UNUSUAL = {
     "a template's braces": ("name: nightly", "name: {{ name }}"),
     "a list as a key": ("seed: 2026", "[seed]: 2026"),
-    "a day that does not exist": ("name: nightly", "name: 2024-13-45"),
-    "a day where text belongs": ("[relevance, concision]", "[{freshness: 2024-01-01}]"),
     "a number that is none": ("seed: 2026", "seed: !!int many"),
     "infinity": ("referee: {use: offline}", OPENAI.replace("}", ", timeout: .inf}")),
     "not a number": ("referee: {use: offline}", OPENAI.replace("}", ", wait: [.nan, 1]}")),
@@ -405,6 +403,10 @@ def test_any_other_value_is_another_recipe(place: tuple[Any, ...]) -> None:
         old + 0.01 if isinstance(old, float) else old + 1 if isinstance(old, int) else OTHER.get(last, "clarity")
     )
     assert parse(yaml.safe_dump(data), HERE).identity != before
+
+
+def test_a_day_is_text_and_no_day() -> None:
+    assert parse(_with("name: nightly", "name: 2024-01-01"), HERE).recipe.name == "2024-01-01"
 
 
 def test_anchors_merge_keys_and_numbers_as_names_are_fine() -> None:

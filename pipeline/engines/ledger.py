@@ -12,14 +12,18 @@ moment, both use the reply that was committed first.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -35,6 +39,8 @@ APPLICATION_ID = 0x70776C31
 
 BUSY_SECONDS = 60
 """How long a commit waits for another process's commit."""
+
+ANEW = "Move the file away; it is made anew, and replies are paid again"
 
 GROUP = 500
 """Most replies in one commit: keeps it below databases' limits on variables in a statement."""
@@ -59,24 +65,28 @@ class Ledger:
             ProviderDown: the database server cannot be reached.
         """
         self.location = location
-        with _translated(location):
-            self._engine = _connect(location)
+        with _translated(location), ExitStack() as stack:
+            path = _sqlite_file(location)
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_alone(path))
+            self._engine = sa.create_engine(location) if path is None else _sqlite(path)
             replies.metadata.create_all(self._engine)
 
     def find(self, request_id: str) -> Exchange | None:
         """A request and its reply, or None."""
         with _translated(self.location), self._engine.connect() as connection:
             row = connection.execute(sa.select(replies).where(replies.c.id == request_id)).first()
-        if row is None:
-            return None
-        request = Request.model_validate_json(zlib.decompress(row.request))
-        return Exchange(request, Reply.model_validate_json(row.reply))
+            if row is None:
+                return None
+            request = Request.model_validate_json(zlib.decompress(row.request))
+            return Exchange(request, Reply.model_validate_json(row.reply))
 
     def reply_to(self, request: Request) -> Reply | None:
         """The reply to a request, or None if it was never answered."""
         with _translated(self.location), self._engine.connect() as connection:
             text = connection.execute(sa.select(replies.c.reply).where(replies.c.id == request.id)).scalar()
-        return None if text is None else Reply.model_validate_json(text)
+            return None if text is None else Reply.model_validate_json(text)
 
     def keep(self, exchanges: Iterable[Exchange]) -> list[Reply]:
         """Commit replies; gives for each what is kept now, which is another process's if that one was first."""
@@ -94,7 +104,7 @@ class Ledger:
             connection.execute(insert(replies).on_conflict_do_nothing(), rows)
             found = connection.execute(sa.select(replies.c.id, replies.c.reply).where(replies.c.id.in_(ids)))
             kept: dict[str, str] = {row.id: row.reply for row in found}
-        return [Reply.model_validate_json(kept[request_id]) for request_id in ids]
+            return [Reply.model_validate_json(kept[request_id]) for request_id in ids]
 
     def forget(self, request_ids: Iterable[str]) -> None:
         """Drop replies that were of no use, so that the next run asks anew."""
@@ -133,8 +143,10 @@ class Clerk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Replies that arrived are committed, also when the run is being stopped."""
-        for task in self._under_way.values():
+        tasks = list(self._under_way.values())
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._queue.join()
         self._writer.cancel()
 
@@ -150,8 +162,13 @@ class Clerk:
         task = self._under_way.get(request.id)
         if task is None:
             task = self._under_way[request.id] = asyncio.create_task(self._pay(request))
-            task.add_done_callback(lambda _: self._under_way.pop(request.id, None))
-        return await task
+            task.add_done_callback(lambda done: self._forget(request.id, done))
+        return await asyncio.shield(task)  # whoever gives up takes the reply from nobody else
+
+    def _forget(self, request_id: str, done: asyncio.Task[Reply]) -> None:
+        self._under_way.pop(request_id, None)
+        if not done.cancelled():
+            done.exception()  # seen here too, should everybody who asked have given up
 
     async def _pay(self, request: Request) -> Reply:
         reply = await self._ask(request)
@@ -183,12 +200,30 @@ class Clerk:
                 self._queue.task_done()
 
 
-def _connect(location: str) -> sa.Engine:
-    if "://" in location:
-        return sa.create_engine(location)
-    path = Path(location)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+def _sqlite_file(location: str) -> Path | None:
+    """The file of an SQLite ledger; None for another database."""
+    if "://" not in location:
+        return Path(location)
+    try:
+        url = sa.make_url(location)
+    except (ArgumentError, ValueError) as error:  # a ValueError for a port that is no number
+        raise UserError("not a database URL") from error
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time makes, or opens, the file: SQLite's own lock does not cover a change of journal mode."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _sqlite(path: Path) -> sa.Engine:
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_SECONDS})
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return engine
 
@@ -228,23 +263,19 @@ def _translated(location: str) -> Iterator[None]:
         ) from error
     except (ArgumentError, NoSuchModuleError) as error:
         raise UserError(
-            "not a database URL that SQLAlchemy knows",
+            "SQLAlchemy knows no such database",
             where=_shown(location),
             remedy="Give a path or a database URL",
         ) from error
     except DBAPIError as error:
         raise _database_error(error, _shown(location)) from error
-    except (SQLAlchemyError, zlib.error) as error:
-        raise UserError(
-            f"the ledger cannot be read: {error}",
-            where=_shown(location),
-            remedy="Move the file away; it is made anew",
-        ) from error
+    except (SQLAlchemyError, ValidationError, zlib.error) as error:
+        raise UserError("the ledger is damaged: a reply cannot be read", where=_shown(location), remedy=ANEW) from error
 
 
 def _database_error(error: DBAPIError, where: str) -> UserError | ProviderDown:
     words = " ".join(str(error.orig).split())
-    if "://" in where:
+    if "://" in where and not where.startswith("sqlite"):
         return ProviderDown(f"the ledger's database does not answer: {words}", where=where, remedy="Try again later")
     if "full" in words:
         return UserError("the disk is full", where=where, remedy="Make room, then start again: nothing is lost")
@@ -254,12 +285,13 @@ def _database_error(error: DBAPIError, where: str) -> UserError | ProviderDown:
         return UserError(
             f"the ledger cannot be written ({words})", where=where, remedy="Check the folder's permissions"
         )
-    return UserError(
-        f"the ledger is damaged ({words})",
-        where=where,
-        remedy="Move the file away; it is made anew, and replies are paid again",
-    )
+    return UserError(f"the ledger is damaged ({words})", where=where, remedy=ANEW)
 
 
 def _shown(location: str) -> str:
-    return sa.make_url(location).render_as_string(hide_password=True) if "://" in location else location
+    """A location for people: of a URL neither the password nor the query, which may hold one too."""
+    if "://" not in location:
+        return location
+    scheme, _, rest = location.partition("://")
+    user, at, server = rest.partition("?")[0].rpartition("@")
+    return f"{scheme}://{re.sub(':.*', ':***', user)}{at}{server}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from huggingface_hub import DatasetCardData
 
 from pipeline.report.summary import NO_MODEL, STAGES
@@ -37,7 +39,7 @@ def _data(manifest: Manifest) -> DatasetCardData:
 
 def _data_files(data: DatasetFacts) -> list[dict[str, str]]:
     rows = {"train": data.train, "test": data.test}
-    return [{"split": split, "path": f"data/{split}-*.parquet"} for split, count in rows.items() if count]
+    return [{"split": name, "path": f"data/{name}-*.parquet"} for name, count in rows.items() if count]
 
 
 def _head(manifest: Manifest) -> str:
@@ -85,7 +87,9 @@ def _counts(manifest: Manifest) -> str:
 
 
 def _licences(data: DatasetFacts) -> str:
-    rows = [f"| {licence or 'not stated by the source'} | {count:,} |" for licence, count in data.licences.items()]
+    rows = [
+        f"| {_cell(licence) or 'not stated by the source'} | {count:,} |" for licence, count in data.licences.items()
+    ]
     return (
         "## Licences\n\nThe articles keep their own licences; the generator's terms apply to generated answers.\n\n"
         "| licence of the article | rows |\n|---|---|\n" + "\n".join(rows)
@@ -93,4 +97,11 @@ def _licences(data: DatasetFacts) -> str:
 
 
 def _recipe(recipe: str) -> str:
-    return f"## Recipe\n\n```yaml\n{recipe.strip()}\n```"
+    longest = max(map(len, re.findall("`{3,}", recipe)), default=2)
+    fence = "`" * (longest + 1)  # so that no fence in the recipe can close ours
+    return f"## Recipe\n\n{fence}yaml\n{recipe.strip()}\n{fence}"
+
+
+def _cell(text: str) -> str:
+    """A text that cannot break the table it stands in."""
+    return " ".join(text.replace("|", "\\|").split())

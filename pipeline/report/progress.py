@@ -10,7 +10,7 @@ from typing import Self, TextIO
 from tqdm import tqdm
 
 from pipeline.meter import Meter
-from pipeline.report.words import dollars, duration
+from pipeline.report.words import counted, dollars, duration
 from pipeline.store import Tally
 
 EVERY = 30.0
@@ -30,7 +30,7 @@ class Progress:
             file=stream,
             disable=self._plain,
             dynamic_ncols=True,
-            bar_format="{n_fmt}/{total_fmt} chunks |{bar}|{postfix}, {remaining} left",
+            bar_format="{n_fmt}/{total_fmt} chunks, {remaining} left{postfix} |{bar}|",
         )
         self._began = self._spoke = time.monotonic()
         self._total, self._done = total, 0
@@ -48,11 +48,12 @@ class Progress:
             self._bar.update()
 
     def _counts(self) -> str:
+        """What matters most first: a narrow terminal cuts off the end."""
         pairs, used = self._tally.pairs(), self._meter.used.bill()
         tokens = used.prompt_tokens + used.completion_tokens
         return (
-            f"{pairs.kept} pairs kept, {pairs.dropped} dropped, {pairs.failed} failed, "
-            f"{used.calls:,} calls, {tokens:,} tokens, {dollars(used)}"
+            f"{dollars(used)}, {pairs.kept} kept, {pairs.dropped} dropped, {pairs.failed} failed, "
+            f"{counted(used.calls, 'call')}, {counted(tokens, 'token')}"
         )
 
     def _speak_now_and_then(self) -> None:
@@ -61,7 +62,7 @@ class Progress:
             return
         self._spoke = now
         left = (now - self._began) / self._done * (self._total - self._done)
-        line = f"{self._done}/{self._total} chunks, {self._counts()}, {duration(left)} left"
+        line = f"{self._done}/{self._total} chunks, {duration(left)} left, {self._counts()}"
         print(line, file=self._stream, flush=True)
 
     def __exit__(

@@ -22,6 +22,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: `1 call`, `2,500 tokens`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(reasons: dict[str, int]) -> str:
     """Reasons by how often they occur: `length.too_short 3, format.end 1`."""
     return ", ".join(

@@ -297,7 +297,7 @@ def test_in_a_log_the_end_is_one_plain_line_without_control_characters() -> None
     stream = io.StringIO()
     _steps(stream)
     text = stream.getvalue()
-    assert text == ("3/3 chunks, 12 pairs kept, 3 dropped, 3 failed, 1 calls, 1,234,567 tokens, 1.50 USD, 00:00 left\n")
+    assert text == ("3/3 chunks, 00:00 left, 1.50 USD, 12 kept, 3 dropped, 3 failed, 1 call, 1,234,567 tokens\n")
 
 
 def test_in_a_log_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,8 +336,8 @@ def _until_hung_up(reader: int) -> Iterator[bytes]:
 
 def test_on_a_terminal_a_bar_ends_with_all_that_is_counted() -> None:
     last = _shown(160)[-1]
-    assert last.startswith("3/3 chunks ")
-    assert "12 pairs kept, 3 dropped, 3 failed, 1 calls, 1,234,567 tokens, 1.50 USD" in last
+    assert last.startswith("3/3 chunks, 00:00 left, ")
+    assert "1.50 USD, 12 kept, 3 dropped, 3 failed, 1 call, 1,234,567 tokens" in last
     assert "█" in last
 
 
@@ -349,4 +349,4 @@ def test_on_a_terminal_the_bar_never_takes_more_than_one_line(columns: int) -> N
 def test_on_a_terminal_of_80_columns_cost_and_time_left_can_be_seen() -> None:
     last = _shown(80)[-1]
     assert "1.50 USD" in last
-    assert last.endswith("left")
+    assert "00:00 left" in last
