@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict
 
-from pipeline.asking import Asked, ask_until_read, read_json, request_to
-from pipeline.errors import did_you_mean
-from pipeline.identity import digest
-from pipeline.options import EngineName, PromptName
-from pipeline.records import Ask, Rendered, ResponseSchema, Said, Sampling, Showing, Verdict
-from pipeline.registry import Judge, register
+from judges.by_model import ModelJudge, fences, unreadable, verdict
+from pipeline.asking import ask_until_read, read_json, request_to
+from pipeline.options import PromptName
+from pipeline.records import Ask, Rendered, ResponseSchema, Said, Showing, Verdict
+from pipeline.registry import register
 from prompts import render
-
-CRITERIA = {
-    "relevance": "Relevance: it answers what was asked, and nothing else.",
-    "accuracy": "Accuracy: what it states is correct.",
-    "completeness": "Completeness: it covers every part of what was asked.",
-    "clarity": "Clarity: it is easy to understand.",
-    "structure": "Structure: its parts follow one another in a sensible order.",
-    "conciseness": "Conciseness: it says so without a needless word.",
-}
-"""The criteria of the LLM Engineer's Handbook's table 6.2, in its order, worded for the prompt."""
-
-ALIASES = {"concision": "conciseness"}
 
 
 class VerdictReply(BaseModel):
@@ -54,42 +41,21 @@ SAID: dict[str, Said] = {"first": "a", "second": "b", "tie": "tie"}
 
 
 @register("judge")
-class Pairwise(Judge):
+class Pairwise(ModelJudge):
     """A language model compares two answers, shown one after the other, by named criteria."""
 
     use: Literal["pairwise"] = "pairwise"
     """Its name in a recipe."""
-    engine: EngineName
-    """Engine that judges."""
-    criteria: tuple[str, ...] = Field(default=tuple(CRITERIA), min_length=1)
-    """What counts: known names, or `name: description` for one of your own."""
-    reason: bool = False
-    """Ask for a reason before the verdict. Off: it costs tokens, and its effect on accuracy is mixed to negative."""
-    temperature: float | None = Field(default=0.0, ge=0, le=2)
-    """Spread of the model's words; 0 gives the steadiest verdicts, null leaves it to the server."""
-    max_tokens: int = Field(default=512, ge=1)
-    """Longest reply in tokens; a reply that is cut off is asked for once more with twice as many."""
-    attempts: int = Field(default=2, ge=1, le=10)
-    """How often to ask in all when a verdict cannot be read."""
+    shots: Literal["none", "balanced"] = "none"
+    """`balanced`: show six solved examples first, in which first, second and tie, the longer and the shorter answer
+    win equally often. Off: one or two examples brought no significant gain to five of six judges on LLMBar."""
     prompt: PromptName = "pairwise"
     """The prompt: `pairwise`, or a .j2 file of your own with the same variables."""
-
-    @field_validator("criteria", mode="before")
-    @classmethod
-    def _spell_out(cls, criteria: object) -> object:
-        if not isinstance(criteria, list | tuple):
-            return criteria
-        return tuple(_wording(criterion) for criterion in criteria)
 
     @property
     def prompts(self) -> tuple[str, ...]:
         """The one that it renders."""
-        return (self.prompt,)
-
-    @property
-    def label(self) -> str:
-        """How verdicts name it: by default after its kind and its engine."""
-        return self.name or f"{self.use}:{self.engine.engine}"
+        return (self.in_its_language(self.prompt),)
 
     async def __call__(self, showing: Showing, ask: Ask) -> Verdict:
         """What the model says of two answers.
@@ -97,65 +63,69 @@ class Pairwise(Judge):
         Raises:
             RecordFailed: the engine could not deliver.
         """
-        form = ReasonedReply if self.reason else VerdictReply
-        sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
-        request = request_to(self.engine, self.render(showing), sampling, SCHEMAS[form])
-        asked = await ask_until_read(lambda text: _read_verdict(text, form), request, ask, self.attempts)
-        return self._verdict(showing, asked)
+        return await compare(self, showing, self.render(showing), ask)
 
     def render(self, showing: Showing) -> Rendered:
         """The prompt for one showing.
 
         Raises:
-            UserError: the instruction or an answer is not in it.
+            UserError: the instruction, an answer or the reference is not in it.
         """
-        return render(
-            self.prompt,
-            must_show=(showing.instruction, showing.a, showing.b),
-            criteria=self.criteria,
-            with_reason=self.reason,
-            instruction=showing.instruction,
-            first=showing.a,
-            second=showing.b,
-            # a digest of the answers cannot stand in them: no answer can close its fence and speak for the judge
-            fence=digest("fence", sorted([showing.a, showing.b]), length=8),
-        )
+        return show(self, self.prompt, showing, with_shots=self.shots == "balanced")
 
     def rehearse(self, showing: Showing) -> None:
         """As `render`."""
-        self.render(showing)
-
-    def _verdict(self, showing: Showing, asked: Asked[ReasonedReply | VerdictReply]) -> Verdict:
-        value = asked.value
-        return Verdict(
-            judge=self.label,
-            model=asked.reply.model,
-            x=showing.x.id,
-            y=showing.y.id,
-            swapped=showing.swapped,
-            said=SAID[value.verdict] if value else "unreadable",
-            reason=getattr(value, "reason", "") if value else f"{asked.code}: {asked.detail}",
-            requests=asked.requests,
-        )
+        self.render(self.canary(showing))
 
 
-def _wording(criterion: object) -> str:
-    """The prompt's line for a criterion: a known name, `{name: description}`, or a line that was spelt out before."""
-    if isinstance(criterion, dict) and len(criterion) == 1:
-        (name, description), *_ = criterion.items()
-        return f"{str(name).capitalize()}: {description}"
-    name = str(criterion)
-    if name in CRITERIA.values():
-        return name
-    if (known := ALIASES.get(name, name)) in CRITERIA:
-        return CRITERIA[known]
-    raise ValueError(
-        f"no criterion is called {name!r}; write `{name}: what it means` for one of your own. "
-        f"{did_you_mean(name, CRITERIA)}"
+def show(
+    judge: ModelJudge, prompt: str, showing: Showing, *, with_shots: bool = False, written_notes: str = ""
+) -> Rendered:
+    """The prompt by which a judge compares two answers; `written_notes` are those about this one instruction.
+
+    Raises:
+        UserError: a text that the model must read is not in it.
+    """
+    background = judge.background(showing)
+    texts = {"instruction": showing.instruction, "reference": background, "notes": written_notes}
+    texts |= {"first": showing.a, "second": showing.b}
+    return render(
+        judge.in_its_language(prompt),
+        must_show=(*texts.values(), judge.notes),
+        criteria=judge.spelt_out(),
+        rules=judge.rules,
+        with_reason=judge.reason,
+        with_shots=with_shots,
+        own_notes=judge.notes,
+        fence=fences(**texts),
+        **texts,
     )
 
 
-def _read_verdict(text: str, form: type[ReasonedReply | VerdictReply]) -> ReasonedReply | VerdictReply:
+async def compare(
+    judge: ModelJudge, showing: Showing, rendered: Rendered, ask: Ask, before: tuple[str, ...] = ()
+) -> Verdict:
+    """The verdict on a rendered comparison; `before` names the requests that led up to it.
+
+    Raises:
+        RecordFailed: the engine could not deliver.
+    """
+    form = ReasonedReply if judge.reason else VerdictReply
+    request = request_to(judge.engine, rendered, judge.sampling, SCHEMAS[form])
+    asked = await ask_until_read(lambda text: _read(text, form), request, ask, judge.attempts)
+    if asked.value is None:
+        return unreadable(judge, showing, asked)
+    return verdict(
+        judge,
+        showing,
+        SAID[asked.value.verdict],
+        model=asked.reply.model,
+        reason=asked.value.reason if isinstance(asked.value, ReasonedReply) else "",
+        requests=(*before, *asked.requests),
+    )
+
+
+def _read(text: str, form: type[ReasonedReply | VerdictReply]) -> ReasonedReply | VerdictReply:
     """Only the one constrained field counts, never a letter somewhere in the text.
 
     Raises:

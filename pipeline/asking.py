@@ -111,11 +111,33 @@ def _one_line(text: str) -> str:
 def read_json(text: str) -> object:
     """The JSON in a reply, whether bare or in a Markdown fence. Raw line breaks within strings are accepted.
 
+    Half a character (a lone surrogate), which no file can hold, becomes U+FFFD.
+
     Raises:
-        ValueError: it is not JSON.
+        ValueError: it is not JSON, names a key twice (which of the two did it mean?), or is nested too deeply.
     """
     fenced = re.fullmatch(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", text, flags=re.DOTALL)
-    value: object = json.loads(fenced[1] if fenced else text, strict=False)
+    try:
+        value: object = json.loads(fenced[1] if fenced else text, strict=False, object_pairs_hook=_each_key_once)
+        return _whole_characters(value)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _whole_characters(value: object) -> object:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        mended: object = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        return mended
+    return value
+
+
+def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError(f"a key stands twice in {[key for key, _ in pairs]}")
     return value
 
 

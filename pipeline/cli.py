@@ -129,6 +129,47 @@ def show(run: str, record: str | None, outputs: Path, ledger: str | None) -> Non
     _print(tell(run, record, outputs, ledger))
 
 
+@cli.group("judge", cls=_Group)
+def judge_() -> None:
+    """Learn which judge to trust."""
+
+
+@judge_.command(epilog="pairwright judge calibrate gold.jsonl --recipe recipe.yaml --to calibration.json")
+@click.argument("gold", type=click.Path(path_type=Path))
+@click.option("--recipe", type=click.Path(path_type=Path), help="Recipe whose jury is asked.")
+@click.option("--replay", "recorded", type=click.Path(path_type=Path), help="Recorded judgments; no model is called.")
+@click.option("--strategy", help="Which of several ways of prompting, if the recording has more than one.")
+@click.option("--to", type=click.Path(path_type=Path), default=Path("calibration.json"), show_default=True)
+@OUTPUTS
+@JSON
+def calibrate(
+    *,
+    gold: Path,
+    recipe: Path | None,
+    recorded: Path | None,
+    strategy: str | None,
+    to: Path,
+    outputs: Path,
+    as_json: bool,
+) -> None:
+    """Learn from gold pairs which judge to trust, and what each policy would cost.
+
+    GOLD is a JSONL file of pairs whose better answer is known: {"pair_id", "prompt", "a", "b", "gold": "a" or "b"}.
+    Recorded judgments are lines of {"pair_id", "judge", "strategy", "order": "ab" or "ba", "winner": "a", "b" or null}.
+    """
+    from judges.calibration import table
+    from pipeline.calibrate import from_recipe, from_recording
+    from pipeline.recipe import load
+
+    if (recipe is None) == (recorded is None):
+        raise UserError("say whose judgments: --recipe or --replay, one of them", remedy="See --help")
+    if recorded is not None:
+        made = from_recording(gold, recorded, strategy, to)
+    elif recipe is not None:
+        made = from_recipe(gold, load(recipe), outputs, to)
+    _print(made.model_dump_json(indent=2) if as_json else table(made))
+
+
 @cli.command("list", epilog="pairwright list filter")
 @click.argument("kind", required=False)
 def list_(kind: str | None) -> None:

@@ -20,7 +20,7 @@ from pipeline.errors import UserError, did_you_mean
 from pipeline.identity import digest
 from pipeline.options import ENVIRONMENT, Options
 from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Source, known
-from pipeline.strict_yaml import Mapping, Place, read_mapping
+from pipeline.strict_yaml import Mapping, Place, dotted, read_mapping
 from pipeline.text.settings import ChunkSettings
 
 
@@ -166,7 +166,7 @@ def _check_environment(value: object, place: Place, read: Mapping, path: Path) -
     for step, below in inner:
         _check_environment(below, (*place, step), read, path)
     if isinstance(value, str) and ENVIRONMENT.fullmatch(value) and place[-1] not in _secrets():
-        what = f"{_dotted(place)}: ${{NAME}} stands for secrets and for nothing else"
+        what = f"{dotted(place)}: ${{NAME}} stands for secrets and for nothing else"
         raise UserError(what, where=f"{path}:{_line(place, read.lines)}", remedy="Write the value itself")
 
 
@@ -193,7 +193,7 @@ def _causes(error: ValidationError) -> list[ErrorDetails]:
 
 def _explain(error: ErrorDetails, lines: dict[Place, int], path: Path) -> str:
     place = _in_file(error, lines)
-    return f"{path}:{_line(place, lines)}: {_dotted(place)}: {_what(error)}"
+    return f"{path}:{_line(place, lines)}: {dotted(place)}: {_what(error)}"
 
 
 def _in_file(error: ErrorDetails, lines: dict[Place, int]) -> Place:
@@ -233,11 +233,6 @@ def _inside(types: Iterable[object]) -> tuple[list[str], list[type[BaseModel]]]:
             inner = _inside(get_args(found))
             kinds, models = kinds + inner[0], models + inner[1]
     return kinds, models
-
-
-def _dotted(place: Place) -> str:
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
-    return text.lstrip(".") or "recipe"
 
 
 _MAY_HOLD_SECRETS: tuple[Place, ...] = (("engines",), ("ledger",))

@@ -125,7 +125,7 @@ class Call(NamedTuple):
     judge: str
     """The judge's label."""
     other: bool
-    """False: in the order that the hash gives; True: in the opposite one."""
+    """False: in the order that the pair's hash gives, the same for all judges; True: in the opposite one."""
 
 
 Deliberation = abc.Generator[Sequence[Call], Sequence[Verdict], Settled]
@@ -137,6 +137,11 @@ class Policy(Part):
 
     Logic only, no I/O: the same code settles a pair at night and a hundred thousand recorded verdicts in a test.
     """
+
+    @property
+    def evidence_digest(self) -> str:
+        """Digest of what it goes by besides its options, such as a calibration file; empty if there is nothing."""
+        return ""
 
     def deliberate(self, jury: Sequence[str]) -> Deliberation:
         """The talks about one pair; `jury` holds the judges' labels."""

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from pipeline.identity import digest
 from pipeline.meter import Meter
 from pipeline.recipe import Gates, Loaded, Recipe
 from pipeline.records import Article, Ask, Bill, Chunk, Decision, Loss, Preference, Reply, Request
+from pipeline.registry import Engine
 from pipeline.report.card import card
 from pipeline.report.progress import Progress
 from pipeline.stages.chunk import chunk
@@ -156,13 +157,10 @@ def _chunk(article: Article, recipe: Recipe, tally: Tally, chunks: Lines, losses
 
 
 def run_identity(loaded: Loaded, folder: Path) -> str:
-    """Digest of all that decides a run's outcome: version, recipe, prompts and articles."""
-    parts = [
-        version("pairwright"),
-        loaded.identity,
-        prompt_versions(loaded.recipe),
-        sha256_of(folder / ARTICLES),
-    ]
+    """Digest of all that decides a run's outcome: version, recipe, prompts, calibration and articles."""
+    recipe = loaded.recipe
+    evidence = recipe.judge.policy.evidence_digest
+    parts = [version("pairwright"), loaded.identity, prompt_versions(recipe), evidence, sha256_of(folder / ARTICLES)]
     return digest("run", parts, length=12)
 
 
@@ -229,7 +227,7 @@ async def _map_chunks(now: _UnderWay) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     chunks = read(now.folder / CHUNKS, Chunk)
     at_once = sum(engine.in_flight for engine in now.recipe.engines.values())
-    async with _connected(now) as ask:
+    async with connected(now.recipe.engines, now.ledger, now.meter) as ask:
 
         async def work(chunk: Chunk) -> Pairs:
             return await pairs_of(chunk, now.recipe, ask)
@@ -245,15 +243,15 @@ async def _map_chunks(now: _UnderWay) -> None:
 
 
 @asynccontextmanager
-async def _connected(now: _UnderWay) -> AsyncIterator[Ask]:
-    """One `ask` for the whole run: by its address to an engine, by way of the ledger."""
+async def connected(engines: Mapping[str, Engine], ledger: Ledger, meter: Meter) -> AsyncIterator[Ask]:
+    """One `ask` for all engines: by a request's address to the right one, by way of the ledger."""
     async with AsyncExitStack() as stack:
-        lines = {name: await stack.enter_async_context(engine()) for name, engine in now.recipe.engines.items()}
+        lines = {name: await stack.enter_async_context(engine()) for name, engine in engines.items()}
 
         async def dispatch(request: Request) -> Reply:
             return await lines[request.engine](request)
 
-        clerk = await stack.enter_async_context(Clerk(now.ledger, dispatch, now.meter))
+        clerk = await stack.enter_async_context(Clerk(ledger, dispatch, meter))
         yield clerk.ask
 
 

@@ -29,6 +29,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from io import RawIOBase
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar, get_args
 
@@ -312,19 +313,20 @@ def locked(home: Path) -> Iterator[None]:
     with ExitStack() as stack:
         with writing(home):
             home.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context((home / ".lock").open("a+", buffering=1))
+            # unbuffered: what a full disk refuses is refused here, and not once more when the file is closed
+            file = stack.enter_context((home / ".lock").open("ab+", buffering=0))
             _take(file, home)
             file.truncate(0)
-            file.write(f"process {os.getpid()}\n")
+            file.write(f"process {os.getpid()}\n".encode())
         yield
 
 
-def _take(file: IO[str], home: Path) -> None:
+def _take(file: RawIOBase, home: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.seek(0)
-        what = f"this recipe is being run by {file.read().strip() or 'another process'}"
+        what = f"this recipe is being run by {(file.read() or b'').decode().strip() or 'another process'}"
         raise ProviderDown(what, where=str(home), remedy="Wait for it to end") from error
 
 

@@ -32,6 +32,12 @@ class Mapping(NamedTuple):
     """The line of every key and item, counted from 1."""
 
 
+def dotted(place: Place) -> str:
+    """A place as people write it: `filters[0].at_least`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+    return text.lstrip(".") or "recipe"
+
+
 def read_mapping(text: str, path: Path) -> Mapping:
     """The mapping in a text; `path` names it in messages.
 
@@ -69,7 +75,7 @@ class _Walk:
 
     def visit(self, node: yaml.Node, place: Place) -> None:
         if any(node is outer for outer in self._open):
-            raise self._refused(node, "it holds itself", "Write it out")
+            raise self._refused(node, place, "it holds itself", "Write it out")
         self._open.append(node)
         if isinstance(node, yaml.MappingNode):
             self._mapping(node, place)
@@ -78,33 +84,38 @@ class _Walk:
                 self.lines[(*place, index)] = value.start_mark.line + 1
                 self.visit(value, (*place, index))
         else:
-            self._scalar(node)
+            self._scalar(node, place)
         self._open.pop()
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> None:
         seen: set[str] = set()
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise self._refused(key, "a key is a word", "Text in braces or brackets needs quotes")
+                raise self._refused(key, place, "a key is a word", "Text in braces or brackets needs quotes")
             if key.value in seen:
-                raise self._refused(key, f"the key {key.value!r} stands here twice", "Keep one of them")
+                raise self._refused(
+                    key, (*place, key.value), f"the key {key.value!r} stands here twice", "Keep one of them"
+                )
             seen.add(key.value)
             key.tag = key.tag if key.tag == _MERGE else _TEXT
             self.lines[(*place, key.value)] = key.start_mark.line + 1
             self.visit(value, (*place, key.value))
 
-    def _scalar(self, node: yaml.Node) -> None:
+    def _scalar(self, node: yaml.Node, place: Place) -> None:
         node.tag = _TEXT if node.tag == _DAY else node.tag
         if node.tag not in _PLAIN:
-            raise self._refused(node, f"not YAML: {node.tag!r} is no kind of value here", "Write the value itself")
+            raise self._refused(
+                node, place, f"not YAML: {node.tag!r} is no kind of value here", "Write the value itself"
+            )
         try:
             value = yaml.SafeLoader("").construct_object(node)
         except ValueError as error:
-            raise self._refused(node, f"{node.value!r} is not what it is said to be", "Mend it") from error
+            raise self._refused(node, place, f"{node.value!r} is not what it is said to be", "Mend it") from error
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._refused(node, f"{node.value!r} is no number to count with", "Write a number")
+            raise self._refused(node, place, f"{node.value!r} is no number to count with", "Write a number")
         if any("\ud800" <= mark <= "\udfff" for mark in node.value):
-            raise self._refused(node, "half a character", "Write the whole one")
+            raise self._refused(node, place, "half a character", "Write the whole one")
 
-    def _refused(self, node: yaml.Node, what: str, remedy: str) -> UserError:
-        return UserError(what, where=f"{self._path}:{node.start_mark.line + 1}", remedy=remedy)
+    def _refused(self, node: yaml.Node, place: Place, what: str, remedy: str) -> UserError:
+        where = f"{self._path}:{node.start_mark.line + 1}: {dotted(place)}"
+        return UserError(what, where=where, remedy=remedy)

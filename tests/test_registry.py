@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from judges.calibration import Calibration, save
 from pipeline.errors import UserError
 from pipeline.recipe import parse
 from pipeline.records import Address
@@ -42,6 +43,13 @@ class _Writer:
     def address(self, name: str) -> Address:
         """How it is addressed."""
         return Address(engine=name, model="m", provider="p", family="f")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _a_calibration(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("calibration") / "calibration.json"
+    save(Calibration(gold="0", pairs=0, judges={}), path)
+    SAMPLE["calibration"] = str(path)
 
 
 @pytest.fixture(autouse=True)

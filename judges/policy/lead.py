@@ -31,6 +31,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from judges.calibration import Calibration, load_for_recipe
 from judges.policy import ahead, leader, settled_on, undecided
 from pipeline.errors import UserError
+from pipeline.identity import digest
 from pipeline.options import RecipePath
 from pipeline.records import Settled, Verdict
 from pipeline.registry import Call, Deliberation, Policy, register
@@ -53,6 +54,11 @@ class Lead(Policy):
     def _read_once(self) -> Self:
         self._calibration = load_for_recipe(self.calibration) if self.calibration else None
         return self
+
+    @property
+    def evidence_digest(self) -> str:
+        """Digest of the calibration, if there is one."""
+        return digest("calibration", self._calibration.model_dump(mode="json") if self._calibration else None)
 
     def deliberate(self, jury: Sequence[str]) -> Deliberation:
         """Two calls at once, then one at a time.

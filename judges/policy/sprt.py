@@ -38,6 +38,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from judges.calibration import Calibration, Evidence, load_for_recipe
 from judges.policy import from_both_places, settled_on, undecided
+from pipeline.identity import digest
 from pipeline.options import RecipePath
 from pipeline.records import Settled, Verdict
 from pipeline.registry import Call, Deliberation, Policy, register
@@ -193,6 +194,11 @@ class Sprt(Policy):
     def _read_once(self) -> Self:
         self._calibration = load_for_recipe(self.calibration)
         return self
+
+    @property
+    def evidence_digest(self) -> str:
+        """Digest of the calibration."""
+        return digest("calibration", self._calibration.model_dump(mode="json"))
 
     def deliberate(self, jury: Sequence[str]) -> Deliberation:
         """As SequentialTest. Raises UserError for a judge that the calibration does not know."""

@@ -12,10 +12,13 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, JsonValue
 
 from pipeline.errors import UserError
 from pipeline.identity import fraction
@@ -68,6 +71,12 @@ FILLERS = (
 ENOUGH_WORDS = 60
 """Words from which an answer gains nothing by being longer."""
 
+ENGLISH_NOTE = "A good answer is about {phrase}."
+CHINESE_NOTE = "好的回答要说到{phrase}。"
+
+OPENED = re.compile(r"^<<<(\w+) (\w+)>>>\n", flags=re.MULTILINE)
+"""The line before a text in a judging prompt: which text it is, and the mark of the line that ends it."""
+
 TIE = 0.02
 """Scores this close are a tie."""
 
@@ -99,18 +108,27 @@ async def _ready() -> AsyncIterator[Ask]:
 async def _ask(request: Request) -> Reply:
     await asyncio.sleep(0)  # lets others have their turn, as a real call would
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
-    schema = request.response_schema.name if request.response_schema else None
-    return Reply(text=answer_messages(messages, schema), finish_reason="stop", cost_usd=0.0, model=MODEL)
+    form = request.response_schema
+    text = answer_messages(messages, form.name, form.json_schema) if form else answer_messages(messages, None)
+    return Reply(text=text, finish_reason="stop", cost_usd=0.0, model=MODEL)
 
 
-def answer_messages(messages: Sequence[dict[str, str]], schema: str | None) -> str:
-    """The reply's text to a conversation that asks for JSON of this schema.
+def answer_messages(
+    messages: Sequence[dict[str, str]], schema: str | None, form: Mapping[str, JsonValue] = MappingProxyType({})
+) -> str:
+    """The reply's text to a conversation that asks for JSON of the schema of this name.
+
+    `form` is the schema itself; only scores need it, whose criteria and grades are the recipe's own.
 
     Raises:
         UserError: a schema that it has no answer for.
     """
     asked = messages[-1]["content"]
     match schema:
+        case "scores" | "reasoned_scores":
+            return json.dumps(_scores(asked, form, with_reason=schema == "reasoned_scores"), ensure_ascii=False)
+        case "grading_notes":
+            return json.dumps({"notes": list(_notes(asked))}, ensure_ascii=False)
         case "triples":
             return json.dumps({"triples": list(_triples(asked))}, ensure_ascii=False)
         case "verdict" | "reasoned_verdict":
@@ -218,29 +236,97 @@ def _phrases(text: str) -> Iterator[str]:
 
 
 def _verdict(asked: str, with_reason: bool) -> dict[str, str]:
-    parts = {name: _fenced(asked, name) for name in ("instruction", "first", "second")}
+    parts = _fenced(asked)
     first, second = (_score(parts["instruction"], parts[name]) for name in ("first", "second"))
     verdict = "tie" if abs(first - second) < TIE else "first" if first > second else "second"
     reason = f"measured {first:.2f} for the first and {second:.2f} for the second"
     return {"reason": reason, "verdict": verdict} if with_reason else {"verdict": verdict}
 
 
-def _fenced(asked: str, name: str) -> str:
-    match = re.search(rf"<<<{name} (\w+)>>>\n(.*?)\n<<<end \1>>>", asked, flags=re.DOTALL)
-    return match[2] if match else ""
+def _fenced(asked: str) -> dict[str, str]:
+    """The texts of a judging prompt by name, read from the top: what looks like a fence inside a fence is text."""
+    parts: dict[str, str] = {}
+    at = 0
+    while opened := OPENED.search(asked, at):
+        end = f"\n<<<end {opened[2]}>>>"
+        text, _, _ = asked[opened.end() :].partition(end)
+        parts[opened[1]] = text
+        at = opened.end() + len(text) + len(end)
+    return parts
+
+
+def _scores(asked: str, form: Mapping[str, JsonValue], with_reason: bool) -> dict[str, object]:
+    """A grade for each criterion that the schema names: a measure in 0..1, placed among the schema's own grades."""
+    parts = _fenced(asked)
+    found = _measured(parts["instruction"], parts["answer"])
+    scores = {
+        name: grades[round(min(1.0, max(0.0, found.get(name, found["overall"]))) * (len(grades) - 1))]
+        for name, grades in _grades(form).items()
+    }
+    reason = f"measured {found['overall']:.2f} in all"
+    return {"reason": reason, "scores": scores} if with_reason else {"scores": scores}
+
+
+class _Enum(BaseModel):
+    """A field that is one of a few values."""
+
+    enum: list[int | str]
+
+
+class _Scores(BaseModel):
+    """One field for each criterion."""
+
+    properties: dict[str, _Enum]
+
+
+class _Form(BaseModel):
+    """As much of a rubric's schema as is needed here."""
+
+    class Properties(BaseModel):
+        """Its fields."""
+
+        scores: _Scores
+
+    properties: Properties
+
+
+def _grades(form: Mapping[str, JsonValue]) -> dict[str, list[int | str]]:
+    """The grades of each criterion in the schema, worst first."""
+    scores = _Form.model_validate(form).properties.scores
+    return {name: grade.enum for name, grade in scores.properties.items()}
+
+
+def _notes(asked: str) -> Iterator[str]:
+    """What the instruction is about, and the passage's key phrases if there is a passage."""
+    parts = _fenced(asked)
+    instruction, reference = parts["instruction"], parts.get("reference", "")
+    counts = Counter(_phrases(f"{instruction}\n{reference}"))
+    ranked = sorted(set(counts), key=_by_weight(counts))
+    note = CHINESE_NOTE if re.search(f"[{CJK}]", instruction) else ENGLISH_NOTE
+    yield from (note.format(phrase=phrase) for phrase in ranked[:3] or [instruction.strip() or "it"])
 
 
 def _score(instruction: str, answer: str) -> float:
     """In 0..1 or below: words of the question that return, words that are not function words, length, less filler."""
+    return _measured(instruction, answer)["overall"]
+
+
+def _measured(instruction: str, answer: str) -> dict[str, float]:
+    """What can be measured of an answer, by the criterion that it stands for; `overall` stands for any other."""
     words, wanted = _words(answer), set(_words(instruction)) - STOP_WORDS
     content = [word for word in words if word not in STOP_WORDS]
     if not content:
-        return 0.0
+        return {"overall": 0.0}
     relevance = len(wanted & set(words)) / max(1, len(wanted))
     substance = len(set(content)) / len(words)
     length = min(1.0, len(words) / ENOUGH_WORDS)
     filler = sum(filler in answer.lower() for filler in FILLERS) / 10
-    return 0.3 * relevance + 0.4 * substance + 0.3 * length - filler
+    return {
+        "overall": 0.3 * relevance + 0.4 * substance + 0.3 * length - filler,
+        "relevance": relevance,
+        "completeness": length,
+        "conciseness": substance - filler,
+    }
 
 
 def _words(text: str) -> list[str]:

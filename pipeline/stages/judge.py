@@ -1,7 +1,9 @@
 """From candidates to a preference: draws the order, polls the jury, lets the policy settle.
 
 Position belongs here and nowhere else. A judge sees a first and a second answer; which is which is a hash of the
-seed, the pair and the judge, and the next call for the pair takes the opposite order. What an answer is (`x`, `y`:
+seed and the pair, and a policy's next call for the pair may take the opposite order. The hash knows no judge: errors
+of two judges correlate .50 in the same order and .25 in opposite ones, so a policy must be able to say "another judge,
+the other way round". What an answer is (`x`, `y`:
 sorted by id, since the order of candidates means nothing) and where it stands (`a`, `b`) never mix.
 """
 
@@ -43,7 +45,7 @@ async def judge(candidates: Candidates, settings: JudgeSettings, seed: int, ask:
             source=candidates.source.text,
             x=x,
             y=y,
-            swapped=coin(seed, candidates.id, call.judge) != call.other,
+            swapped=coin(seed, candidates.id) != call.other,
         )
         return await _verdict(jury[call.judge], showing, ask)
 

@@ -527,6 +527,8 @@ def choice(**fields: object) -> Body:
         b"",
         b"{",
         b"null",
+        b"[" * 100_000,
+        b"\xff\xfe",
         b'"hello"',
         [],
         [1],
@@ -575,6 +577,7 @@ def test_a_reply_with_something_missing_around_the_words_is_a_reply(body: Body) 
         GOOD | {"usage": {"prompt_tokens": "many", "completion_tokens": -1.5}},
         GOOD | {"usage": {"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": "none"}},
         GOOD | {"model": 7},
+        GOOD | {"usage": {"prompt_tokens": 10**400, "completion_tokens": 2}},
         choice(finish_reason=["stop"]),
         choice(message={"role": "assistant", "content": "hi", "refusal": 7}),
     ],
@@ -589,11 +592,23 @@ def test_a_reply_without_usage_has_no_cost_and_not_a_cost_of_zero() -> None:
     assert result.cost_usd is None
 
 
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 1}, {"prompt_tokens": None, "completion_tokens": None}])
+def test_what_is_not_counted_has_no_price(usage: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.engines.openai.price", lambda *_: 0.5)
+    result = result_of(GOOD | {"usage": usage})
+    assert isinstance(result, Reply)
+    assert result.cost_usd is None
+
+
+def test_counts_that_contradict_each_other_have_no_price() -> None:
+    assert price("gpt-4o-mini", Usage(prompt_tokens=1, cached_tokens=2), OPENAI) is None
+
+
 def test_half_a_character_in_a_reply_does_not_make_a_reply_that_cannot_be_kept() -> None:
     result = result_of(choice(message={"role": "assistant", "content": "Half an emoji: \ud83d"}))
-    assert isinstance(result, Reply | RecordFailed)
-    if isinstance(result, Reply):
-        assert result.model_dump_json()
+    assert isinstance(result, Reply)
+    assert result.text == "Half an emoji: \ufffd"
+    assert result.model_dump_json()
 
 
 @pytest.mark.parametrize("status", [302, 400, 405, 413, 415, 422])

@@ -29,6 +29,8 @@ SAME = [
     ("هل يرقص النحل؟", "هل يرقص النحل"),
     ("नाचती हैं।", "नाचती हैं"),
     ("co-operate", "cooperate"),
+    ("Bees dance.They sing.", "Bees dance. They sing."),
+    ("« Bees dance. »", "»Bees dance.«"),
     ("", " "),
     ("...", "!"),
 ]
@@ -56,6 +58,9 @@ DIFFERENT_CODE = [
     ("x - 1", "x 1"),
     ("It is -5 degrees.", "It is 5 degrees."),
     ("It costs 3.5 euros.", "It costs 35 euros."),
+    ("Write x[0].", "Write x(0)."),
+    ("f(*args)", "f(args)"),
+    ("snake_case", "snakecase"),
 ]
 """Marks that Unicode calls punctuation, and that carry all the meaning in code and numbers."""
 

@@ -43,6 +43,12 @@ POINTING = [
     "List the three points made in this chapter.",
     "Which technique is introduced in the snippet?",
     "What are the benefits of the aforementioned approach?",
+    "What is the key message of the text?",
+    "What is the purpose of the above code snippet?",
+    "What does the given extract say about streaming?",
+    "Why is the author sceptical of agents?",
+    "What are the steps outlined in the document?",
+    "In the context provided, what does latency mean?",
 ]
 
 ORDINARY = [
@@ -96,6 +102,12 @@ ORDINARY = [
     "How long should an essay be?",
     "What are attributes in the context of object-oriented programming?",
     "What does the term 'author' mean in copyright law?",
+    "How do I use the information provided by a passport?",
+    "What is the passage retrieval step in RAG?",
+    "How can a model be kept from making up facts that are not in the context?",
+    "What does the author field in package.json do?",
+    "How does the content delivery network cache pages?",
+    "Summarize the following text: Bees dance to name a place.",
 ]
 
 CHINESE_POINTING = [
@@ -111,6 +123,9 @@ CHINESE_POINTING = [
     "笔者对此有什么看法？",
     "这篇文章讲了什么？",
     "请概括以上内容。",
+    "这段代码有什么作用？",
+    "文章的主旨是什么？",
+    "原文中提到了哪三个步骤？",
 ]
 
 CHINESE_ORDINARY = [
@@ -129,6 +144,13 @@ CHINESE_ORDINARY = [
     "中文中有多少个常用汉字？",
     "如何保存面包？",
     "段落应该多长？",
+    "基本文件系统有哪些类型？",
+    "线上文档如何协作？",
+    "《红楼梦》的作者曹雪芹生活在哪个朝代？",
+    "如何在Word文档中插入图片？",
+    "如何保护创作者的权益？",
+    "如何提高文章的可读性？",
+    "因此文化差异会带来哪些问题？",
 ]
 
 

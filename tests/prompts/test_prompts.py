@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from judges.by_model import ModelJudge
+from judges.notes import Notes
+from judges.rubric import Rubric
 from pipeline.errors import UserError
 from pipeline.records import Rendered
 from prompts import FOLDER, bundled, load, render
-from tests.support.build import SENTENCES, STEADY, make_chunk, make_judge, make_showing, make_triples
+from tests.support.build import ENGINES, SENTENCES, STEADY, make_chunk, make_judge, make_showing, make_triples
 
 GOLDENS = Path(__file__).parent / "goldens"
 FRONT = "---\npurpose: a test\nvariables: [topic]\nsource: ours\n---\n"
@@ -20,12 +25,43 @@ BODY = "{% block system %}Be brief.{% endblock %}\n{% block user %}About {{ topi
 CODE = "def area(r):\n    return 3.14 * r ** 2  # <b>not</b> {{ escaped }} & 'kept'"
 CHUNK = make_chunk(["# Bees", *SENTENCES, "```python\nprint('buzz')\n```", "蜜蜂会跳舞。"], between="\n\n")
 
-RENDERED = {
+SHOWING = make_showing("They dance.", "They sing.", "How do bees talk?").but(source="Foragers dance to name a place.")
+CHINESE = make_showing("靠跳舞。", "靠唱歌。", "蜜蜂怎样交流？").but(source="蜜蜂用跳舞来指路。")
+EVERYTHING: dict[str, Any] = {
+    "reference": "source",
+    "notes": "Units must be named.",
+    "reason": True,
+    "criteria": ["accuracy", {"tone": "it sounds like a beekeeper."}],
+}
+
+
+def asking(part: type[ModelJudge], **options: object) -> Any:
+    """A judge of this kind, asking engine `one`."""
+    return part.model_validate({"engine": "one"} | options, context={"engines": ENGINES})
+
+
+RENDERED: dict[str, Callable[[], Rendered]] = {
     "triples": lambda: make_triples(per_chunk=4).render(CHUNK),
     "pairwise": lambda: make_judge().render(make_showing(CODE, "Use the formula.", "How large is a circle?")),
     "pairwise-with-reason": lambda: make_judge(
         reason=True, criteria=["clarity", {"tone": "it sounds like a beekeeper."}]
     ).render(make_showing("They dance.", "They sing.", "How do bees talk?")),
+    "pairwise-with-everything": lambda: make_judge(**EVERYTHING, shots="balanced").render(SHOWING),
+    "pairwise-without-rules": lambda: make_judge(rules=False).render(SHOWING),
+    "pairwise.zh": lambda: make_judge(language="zh").render(CHINESE),
+    "pairwise.zh-with-everything": lambda: make_judge(**EVERYTHING, shots="balanced", language="zh").render(CHINESE),
+    "notes": lambda: asking(Notes).render_notes(SHOWING),
+    "notes-with-everything": lambda: asking(Notes, **EVERYTHING).render_notes(SHOWING),
+    "notes.zh": lambda: asking(Notes, reference="source", language="zh").render_notes(CHINESE),
+    "pairwise-by-notes": lambda: asking(Notes).render(SHOWING, "- It must name the dance.\n- And the sun."),
+    "rubric": lambda: asking(Rubric).render(SHOWING, "They dance."),
+    "rubric-with-everything": lambda: asking(
+        Rubric, **EVERYTHING, categories=("poor", "fair", "good", "excellent")
+    ).render(SHOWING, "They dance."),
+    "rubric.zh": lambda: asking(Rubric, language="zh").render(CHINESE, "靠跳舞。"),
+    "rubric.zh-with-everything": lambda: asking(
+        Rubric, **EVERYTHING, language="zh", categories=("差", "中", "良", "优")
+    ).render(CHINESE, "靠跳舞。"),
 }
 """Every bundled prompt as its part renders it; a name's first word is the prompt's."""
 
@@ -167,6 +203,12 @@ WRONG = {
     "a filter that does not exist": FRONT + BODY.replace("{{ topic }}", "{{ topic | shout }}"),
     "an attribute that does not exist": FRONT + BODY.replace("{{ topic }}", "{{ topic.mood.name }}"),
     "an included file": FRONT + BODY.replace("{{ topic }}", "{{ topic }}{% include 'other.j2' %}"),
+    "a file included if it is there": FRONT
+    + BODY.replace("{{ topic }}", "{{ topic }}{% include 'no.j2' ignore missing %}"),
+    "a file that it extends": FRONT + "{% extends 'other.j2' %}" + BODY,
+    "an imported file": FRONT + "{% import 'other.j2' as other %}" + BODY,
+    "a sum over words": FRONT + BODY.replace("{{ topic }}", "{{ topic + 1 }}"),
+    "a date that is none": FRONT.replace("a test", "2026-13-01") + BODY,
 }
 
 
@@ -176,6 +218,7 @@ def test_a_prompt_file_that_is_wrong_is_one_clear_error(tmp_path: Path, what: st
     with pytest.raises(UserError) as error:
         render(path, topic="bees")
     assert "own.j2" in str(error.value)
+    assert "\n" not in str(error.value)
     assert error.value.remedy or "needs" in error.value.what
 
 
@@ -191,6 +234,10 @@ def test_a_prompt_that_is_not_utf8_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "own.j2").write_bytes((FRONT + BODY.replace("brief", "bréf")).encode("latin-1"))
     with pytest.raises(UserError, match=r"own\.j2"):
         load(str(tmp_path / "own.j2"))
+
+
+def test_a_byte_order_mark_that_an_editor_left_is_no_part_of_the_front_matter(tmp_path: Path) -> None:
+    assert render(written(tmp_path, "\ufeff" + FRONT + BODY), topic="bees").messages[0].content == "Be brief."
 
 
 @pytest.mark.parametrize("name", ["tripels", "no/such.j2"])

@@ -902,7 +902,7 @@ def offline_answers() -> Answer:
 
     def answer(body: Body) -> str:
         wanted = (body.get("response_format") or {}).get("json_schema") or {}
-        return str(answer_messages(body["messages"], wanted.get("name")))
+        return str(answer_messages(body["messages"], wanted.get("name"), wanted.get("schema", {})))
 
     return answer
 

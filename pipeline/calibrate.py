@@ -1,0 +1,51 @@
+"""Learns from gold pairs which judge to trust and what each policy would cost, live or from recorded judgments."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+
+from judges.calibration import Calibration, GoldPair, Trial, poll, read_gold, read_trials, save
+from judges.replay import calibrate as fit
+from pipeline.engines.ledger import Ledger
+from pipeline.errors import UserError
+from pipeline.meter import Meter
+from pipeline.recipe import Loaded
+from pipeline.run import connected, ledger_location
+from pipeline.store import writing
+
+
+def from_recording(gold: Path, recorded: Path, strategy: str | None, to: Path) -> Calibration:
+    """Calibrate recorded judges and write the file `to`; no model is called.
+
+    Raises:
+        UserError: a file that cannot be read, line by line.
+    """
+    return _fit(read_trials(recorded, read_gold(gold), strategy), to)
+
+
+def from_recipe(gold: Path, loaded: Loaded, outputs: Path, to: Path) -> Calibration:
+    """Ask a recipe's jury about every gold pair in both orders, by way of its ledger, and write the file `to`.
+
+    Raises:
+        UserError: the gold file, or a recipe without a jury.
+        ProviderDown: a provider is away; nothing is lost, a later start resumes.
+    """
+    pairs = read_gold(gold)
+    if not loaded.recipe.judge.jury:
+        raise UserError("the recipe has no jury", where=str(loaded.path), remedy="Name the judges under judge.jury")
+    with closing(Ledger(ledger_location(loaded, outputs))) as ledger:
+        return _fit(asyncio.run(_ask(pairs, loaded, ledger)), to)
+
+
+async def _ask(pairs: list[GoldPair], loaded: Loaded, ledger: Ledger) -> list[Trial]:
+    async with connected(loaded.recipe.engines, ledger, Meter()) as ask:
+        return await poll(pairs, loaded.recipe.judge.jury, ask)
+
+
+def _fit(trials: list[Trial], to: Path) -> Calibration:
+    calibration = fit(trials)
+    with writing(to):
+        save(calibration, to)
+    return calibration
