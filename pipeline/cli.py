@@ -30,8 +30,10 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as
 RECIPE = click.argument("recipe", type=click.Path(path_type=Path))
 
 
-class _Command(click.Command):
-    """Keeps the layout of the examples in its help."""
+class _Example:
+    """Keeps the layout of the example in a command's help."""
+
+    epilog: str | None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
@@ -39,7 +41,13 @@ class _Command(click.Command):
             formatter.write(f"\nExample:\n  {self.epilog}\n")
 
 
-class _Group(click.Group):
+class _Command(_Example, click.Command):
+    """A command with an example."""
+
+
+class _Group(_Example, click.Group):
+    """A group of commands, helpful about misspelt ones."""
+
     command_class = _Command
 
     def resolve_command(
@@ -52,7 +60,11 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="pairwright init --samples && pairwright run recipe.yaml",
+)
 @click.version_option(package_name="pairwright")
 def cli() -> None:
     """Preference datasets (prompt, chosen, rejected) from articles.
@@ -129,7 +141,7 @@ def show(run: str, record: str | None, outputs: Path, ledger: str | None) -> Non
     _print(tell(run, record, outputs, ledger))
 
 
-@cli.group("judge", cls=_Group)
+@cli.group("judge", cls=_Group, epilog="pairwright judge calibrate gold.jsonl --replay judgments.jsonl")
 def judge_() -> None:
     """Learn which judge to trust."""
 
