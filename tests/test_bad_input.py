@@ -16,7 +16,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from tests.support.chat_server import ChatServer, Kind, in_turn, offline_answers
-from tests.test_run import (
+from tests.support.command import (
     assert_adds_up,
     build,
     contents,

@@ -12,7 +12,7 @@ import pytest
 from pipeline.cli import cli
 from pipeline.registry import PARTS, known
 from tests.support.chat_server import ChatServer, offline_answers
-from tests.test_run import PAIRWRIGHT, environment, lines_of, pairwright, recipe_in, run_in, samples_in
+from tests.support.command import PAIRWRIGHT, environment, lines_of, pairwright, recipe_in, run_in, samples_in
 
 HEAVY = ("pydantic", "openai", "datasets", "sqlalchemy", "torch", "pyarrow", "pipeline.run")
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.run import Outcome
 from pipeline.starting import SAMPLES
 from tests.support.chat_server import ChatServer, Fault, Kind, for_good, in_turn, offline_answers
-from tests.test_run import assert_adds_up, build, lines_of, recipe_in, samples_in
+from tests.support.command import assert_adds_up, build, lines_of, recipe_in, samples_in
 
 ALL_SAMPLES = [{"use": "articles", "path": str(SAMPLES)}]
 Pair = tuple[str, tuple[str, ...], str]

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.starting import SAMPLES
 from tests.support.chat_server import ChatServer, Fault, in_turn, offline_answers
-from tests.test_run import (
+from tests.support.command import (
     build,
     contents,
     environment,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.chat_server import ChatServer, offline_answers
-from tests.test_run import pairwright, recipe_in, samples_in, started, until
+from tests.support.command import pairwright, recipe_in, samples_in, started, until
 
 KEY = "sk-planted-0f3b7c5d9e1a2468-must-stay-where-it-is"
 PART = KEY[:24]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.test_run import environment
+from tests.support.command import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "prompts", "filters", "judges")

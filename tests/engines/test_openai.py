@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
+import httpx2
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -642,6 +643,24 @@ def test_no_part_of_the_key_is_repeated_when_a_server_echoes_it(status: int, bef
 def test_no_part_of_the_key_is_repeated_when_the_body_is_not_json() -> None:
     with scripted(lambda headers: (500, f"<p>{headers['Authorization']}</p>".encode())) as base_url:
         (result,) = ask_all(base_url, [make_request()], attempts=1)
+    assert not [piece for piece in pieces(KEY) if piece in str(result)]
+
+
+@pytest.mark.parametrize("before", range(0, 220, 20))
+def test_no_part_of_the_key_is_left_where_a_quotation_is_cut(before: int) -> None:
+    quotation = engine_at("http://localhost:8000/v1").quote(f"{'x' * before} {KEY} and\nmore" * 2)
+    assert len(quotation) <= 200
+    assert not [piece for piece in pieces(KEY) if piece in quotation]
+
+
+def test_a_broken_connection_is_told_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def breaking(*_: object, **__: object) -> None:
+        raise httpx2.ConnectError(f"cannot send {'x' * 150} Bearer {KEY}")
+
+    monkeypatch.setattr("httpx2.AsyncClient.send", breaking)
+    (result,) = ask_all("http://localhost:1/v1", [make_request()], attempts=1)
+    assert isinstance(result, ProviderDown)
+    assert "cannot send" in str(result)
     assert not [piece for piece in pieces(KEY) if piece in str(result)]
 
 

@@ -194,9 +194,7 @@ def body_digest(body: object) -> str:
 
 
 def _canonical(value: object) -> bytes:
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def _fraction(value: object) -> float:
@@ -423,9 +421,7 @@ class Reply:
     """Whether it is a completion with usage."""
 
 
-def _json_reply(
-    status: int, value: Body, headers: Mapping[str, str] | None = None, paid: bool = False
-) -> Reply:
+def _json_reply(status: int, value: Body, headers: Mapping[str, str] | None = None, paid: bool = False) -> Reply:
     return Reply(status, json.dumps(value, ensure_ascii=False).encode(), headers or {}, paid=paid)
 
 
@@ -455,9 +451,7 @@ _NO_QUOTA = _error(
 )
 
 _BROKEN: Mapping[str, Reply] = {
-    "500": _error(
-        500, "The server had an error while processing your request. Sorry about that!", "server_error"
-    ),
+    "500": _error(500, "The server had an error while processing your request. Sorry about that!", "server_error"),
     "503": _error(503, "The engine is currently overloaded, please try again later.", "service_unavailable"),
     "bad_body": Reply(200, b"<html><body>One moment, please</body></html>", content_type="text/html"),
 }
@@ -552,9 +546,7 @@ def _bad_format(body: Body) -> Reply | None:
 
 def _bad_schema(named: object) -> Reply | None:
     if not (isinstance(named, dict) and named.get("name") and isinstance(named.get("schema"), dict)):
-        return _error(
-            400, "Missing required parameter: 'response_format.json_schema'.", param="response_format"
-        )
+        return _error(400, "Missing required parameter: 'response_format.json_schema'.", param="response_format")
     lax = next(_lax_objects(named["schema"]), None) if named.get("strict") else None
     if lax is None:
         return None
@@ -564,9 +556,7 @@ def _bad_schema(named: object) -> Reply | None:
 
 def _lax_objects(schema: object, context: tuple[str, ...] = ()) -> Iterator[str]:
     """What OpenAI has against the objects of a strict schema: unknown properties, or optional ones."""
-    parts = (
-        schema.items() if isinstance(schema, dict) else enumerate(schema if isinstance(schema, list) else [])
-    )
+    parts = schema.items() if isinstance(schema, dict) else enumerate(schema if isinstance(schema, list) else [])
     for key, part in parts:
         yield from _lax_objects(part, (*context, str(key)))
     # In a dict of properties, "type" may be the name of one; what it leads to is a schema then, not "object".
@@ -728,8 +718,7 @@ class ChatServer:
         if refused := self._unauthorized(request.headers.get("Authorization", "")):
             return _response(refused)
         models = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "tests"}
-            for name in self.models or ("any-model",)
+            {"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in self.models or ("any-model",)
         ]
         return web.json_response({"object": "list", "data": models})
 
@@ -766,12 +755,8 @@ class ChatServer:
         if bad := _bad_format(body):
             return bad
         kind = (body.get("response_format") or {}).get("type")
-        if (kind == "json_schema" and not self.json_schema) or (
-            kind == "json_object" and not self.json_object
-        ):
-            message = (
-                f"Invalid parameter: 'response_format' of type '{kind}' is not supported with this model."
-            )
+        if (kind == "json_schema" and not self.json_schema) or (kind == "json_object" and not self.json_object):
+            message = f"Invalid parameter: 'response_format' of type '{kind}' is not supported with this model."
             return _error(400, message, param="response_format")
         return None
 
@@ -863,9 +848,7 @@ def _parsed(payload: bytes) -> Asked | Reply:
 
 
 def _response(reply: Reply) -> web.Response:
-    return web.Response(
-        status=reply.status, body=reply.payload, headers=reply.headers, content_type=reply.content_type
-    )
+    return web.Response(status=reply.status, body=reply.payload, headers=reply.headers, content_type=reply.content_type)
 
 
 def _dropped(request: web.Request) -> web.Response:

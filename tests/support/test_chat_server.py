@@ -131,9 +131,7 @@ def test_the_async_client_is_served_as_well() -> None:
     async def asked(server: ChatServer) -> list[ChatCompletion]:
         async with openai.AsyncOpenAI(base_url=server.base_url, api_key=KEY, max_retries=0) as client:
             calls = (
-                client.chat.completions.create(
-                    model="small", messages=[{"role": "user", "content": str(number)}]
-                )
+                client.chat.completions.create(model="small", messages=[{"role": "user", "content": str(number)}])
                 for number in range(20)
             )
             return await asyncio.gather(*calls)
@@ -146,9 +144,7 @@ def test_the_async_client_is_served_as_well() -> None:
 
 
 def test_the_answer_is_made_from_the_body_and_n_is_honoured() -> None:
-    with ChatServer(
-        answer=lambda body: f"{body['messages'][0]['content']} {body.get('choice', 0)}"
-    ) as server:
+    with ChatServer(answer=lambda body: f"{body['messages'][0]['content']} {body.get('choice', 0)}") as server:
         reply = ask(server, "draw", n=3)
     assert [choice.message.content for choice in reply.choices] == ["draw 0", "draw 1", "draw 2"]
     assert [choice.index for choice in reply.choices] == [0, 1, 2]
@@ -159,9 +155,7 @@ def test_the_answer_is_made_from_the_body_and_n_is_honoured() -> None:
 def test_the_default_answer_fits_the_schema_and_depends_on_the_messages_alone() -> None:
     asked = response_format(Everything.model_json_schema())
     with ChatServer() as server:
-        texts = [
-            ask(server, str(number), response_format=asked).choices[0].message.content for number in range(50)
-        ]
+        texts = [ask(server, str(number), response_format=asked).choices[0].message.content for number in range(50)]
         again = ask(server, "0", response_format=asked, temperature=0.9).choices[0].message.content
         other = ask(server, "0", response_format=asked, seed=1).choices[0].message.content
     things = [Everything.model_validate_json(text or "") for text in texts]
@@ -197,9 +191,7 @@ def test_another_key_is_turned_away_and_the_key_never_shows() -> None:
         ask(server)
         with client_of(server, api_key="sk-wrong") as stranger:
             with pytest.raises(openai.AuthenticationError) as caught:
-                stranger.chat.completions.create(
-                    model="small", messages=[{"role": "user", "content": "hello"}]
-                )
+                stranger.chat.completions.create(model="small", messages=[{"role": "user", "content": "hello"}])
             with pytest.raises(openai.AuthenticationError):
                 stranger.models.list()
         stats = stats_of(server.base_url)
@@ -449,9 +441,7 @@ def test_in_turn_hits_each_tenth_and_the_kinds_take_turns() -> None:
 @pytest.mark.parametrize("share", [0.01, 0.07, 0.29, 1 / 3, 0.5, 0.9, 1.0])
 def test_in_turn_keeps_its_share_to_the_request(share: float) -> None:
     fault = in_turn(["500"], share)
-    assert sum(fault.strikes(turn, []) is not None for turn in range(1, 100_001)) == int(
-        100_000 * share + 1e-6
-    )
+    assert sum(fault.strikes(turn, []) is not None for turn in range(1, 100_001)) == int(100_000 * share + 1e-6)
 
 
 def test_for_good_hits_the_same_prompts_in_the_same_way_each_time() -> None:
@@ -501,11 +491,7 @@ def test_what_is_delivered_and_paid_twice_is_counted_by_body() -> None:
         stats = stats_of(server.base_url)
     counters = server.counters
     assert counters.requests == stats["requests"] == 4
-    assert (
-        counters.delivered
-        == stats["delivered"]
-        == {body_digest(body_of("a")): 3, body_digest(body_of("b")): 1}
-    )
+    assert counters.delivered == stats["delivered"] == {body_digest(body_of("a")): 3, body_digest(body_of("b")): 1}
     assert counters.paid_twice() == stats["paid_twice"] == 2
     assert counters.bodies == [body_of(text) for text in "abaa"]
     assert "bodies" not in stats
