@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from judges.audit import Audit, Estimate, Item, alarms, audit
+from judges.audit import Item, alarms, audit
 from judges.calibration import PolicyScore, Trial, read_gold, read_trials
 from judges.jury import dawid_skene
 from judges.policy.full import Full
@@ -31,7 +31,7 @@ from judges.replay import (
 )
 from pipeline.errors import UserError
 from pipeline.identity import coin
-from pipeline.records import Verdict
+from pipeline.records import Audit, Estimate, Verdict
 from pipeline.registry import Call
 
 ADVERSARIAL = ("Neighbor", "GPTInst", "GPTOut", "Manual")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -12,14 +12,15 @@ from pipeline.registry import Filter, register
 SENTENCE_MARKS = frozenset(".!?…。！？．｡؟۔।॥։።᙮‼⁇⁈⁉")
 """What ends a sentence: Latin, CJK, Arabic, Urdu, Devanagari, Armenian and Ethiopic marks."""
 
-OPENING = frozenset("\"'*_`¡¿([{«‹“‘„‚「『《〈（【〔")
-"""What may stand before the first letter: quotes, brackets, inverted marks and Markdown emphasis."""
+OPENING = frozenset("\"'*_`¡¿([{«»‹›“”‘’„‚「『《〈（【〔")
+"""What may stand before the first letter: quotes, brackets, inverted marks and Markdown emphasis. Swedish opens with
+the quotes that English closes with, and German and Danish books with the ones that French closes with."""
 
-CLOSING = frozenset("\"'*_`)]}»›”’“‘」』》〉）】〕")
+CLOSING = frozenset("\"'*_`)]}«»‹›“”‘’」』》〉）】〕")
 """What may stand after the last sentence mark; German closes with the quotes that English opens with."""
 
-LETTERS = ("Lu", "Lt", "Lo")
-"""Upper-case, title-case, and the letters of scripts that have no case."""
+BLANK_INSIDE_QUOTES = re.compile(r"(?<=[«‹])\s|\s(?=[»›])")
+"""French sets a blank inside its quotes, mostly one that does not break the line."""
 
 
 @register("filter")
@@ -42,8 +43,15 @@ class Format(Filter):
 
 
 def _fault(text: str) -> str:
-    inner = text.strip()
-    start = inner.lstrip("".join(OPENING))[:1]
-    if not start or unicodedata.category(start) not in LETTERS:
+    inner = BLANK_INSIDE_QUOTES.sub("", text).strip()
+    if not _may_begin(inner.lstrip("".join(OPENING))[:1]):
         return "start"
     return "" if inner.rstrip("".join(CLOSING))[-1:] in SENTENCE_MARKS else "end"
+
+
+def _may_begin(letter: str) -> bool:
+    """Whether it is a letter in the form that a sentence begins with: a capital, or one that has no capital.
+
+    By title case and not by category: Unicode counts Georgian's letters as small, with capitals for headlines only.
+    """
+    return letter.isalpha() and (letter.isupper() or letter == letter.title())

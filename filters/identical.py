@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Literal
@@ -9,10 +10,21 @@ from typing import Literal
 from pipeline.records import Decision, Preference
 from pipeline.registry import Filter, register
 
+QUOTES = frozenset("\"'“”„‟‘’‚‛«»‹›「」『』《》〈〉")
+"""Quotation marks and apostrophes of every style."""
+
+EMPHASIS = re.compile(r"(?<!\w)(\*{1,3}|_{1,3})(?=\S)(.{1,500}?)(?<=\S)\1(?!\w)")
+"""Markdown's emphasis: the same marks around words. Neither `a * b` nor `*args` is."""
+
+_MARKS = r"[-‐–—.,:;!?·¿¡。、؟،؛۔।॥։።፣]"
+
+SENTENCE_MARKS = re.compile(rf"(?<!{_MARKS}){_MARKS}++(?=[^\W\d]|[)\]}}]|$)")
+"""Sentence marks and hyphens before a letter, a closing bracket or the end: in `-5`, `3.5` and `a != b` they count."""
+
 
 @register("filter")
 class Identical(Filter):
-    """Keeps pairs whose answers differ in more than case, blanks, punctuation and Unicode form.
+    """Keeps pairs whose answers differ in more than case, blanks, quotes, sentence marks, emphasis and Unicode form.
 
     Source: 56 of 402 rows of a well-known tutorial's preference set have the same text on both sides.
     """
@@ -34,9 +46,11 @@ class Identical(Filter):
 
 
 def normalised(text: str) -> str:
-    """Letters, digits and symbols only, folded in case and Unicode form (NFKC).
+    """The text folded in case and Unicode form (NFKC), without blanks, quotes, emphasis and sentence marks.
 
-    Symbols stay, since `a < b` and `a > b` are not the same answer.
+    Every other mark stays: in code and numbers it carries the meaning (`a / b`, `a % b`, `x[0]`).
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(mark for mark in folded if unicodedata.category(mark)[0] in "LNMS")
+    folded = EMPHASIS.sub(r"\2", unicodedata.normalize("NFKC", text).casefold())
+    # Z and C: blanks, line ends, and marks that are not seen
+    close = "".join(mark for mark in folded if mark not in QUOTES and unicodedata.category(mark)[0] not in "ZC")
+    return SENTENCE_MARKS.sub("", close)

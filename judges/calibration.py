@@ -29,10 +29,10 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
-from judges.audit import Counts, Estimate, Item, JudgeAudit, audit
+from judges.audit import Counts, Item, audit
 from pipeline.errors import RecordFailed, UserError, did_you_mean
 from pipeline.identity import digest
-from pipeline.records import Answer, Ask, Record, Said, Showing, Verdict
+from pipeline.records import Answer, Ask, Estimate, JudgeAudit, Record, Said, Showing, Verdict
 from pipeline.registry import Call, Judge
 
 SMOOTHING = 1.0
@@ -339,17 +339,16 @@ def accuracies(trials: Sequence[Trial], seed: int) -> dict[str, Estimate]:
     Raises:
         UserError: nothing that a judge said could be read.
     """
-    counts = Counts()
+    counts = Counts(seed)
     for trial in trials:
         for call, verdict in trial.verdicts.items():
             credit = _credit(verdict, trial.right)
             if credit is not None:
                 counts.add(trial.pair.pair_id, ("right", call.judge), credit)
                 counts.add(trial.pair.pair_id, ("readable", call.judge))
-    sums = counts.resample(seed)
     found: dict[str, Estimate] = {}
     for judge in weights(trials):
-        estimate = sums.ratio(("right", judge), ("readable", judge))
+        estimate = counts.ratio(("right", judge), ("readable", judge))
         if estimate is None:
             raise UserError(f"nothing that {judge} said of the gold pairs could be read", remedy="Leave it out")
         found[judge] = estimate

@@ -25,10 +25,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from judges.audit import Estimate
 from judges.calibration import SMOOTHING, Trial, accuracies
 from pipeline.errors import UserError
-from pipeline.records import Record, Verdict
+from pipeline.records import Estimate, Record, Verdict
 
 if TYPE_CHECKING:
     from numpy import float64

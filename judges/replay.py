@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from judges.audit import Counts, Estimate
+from judges.audit import Counts
 from judges.calibration import Calibration, PolicyScore, Trial, evidence, fit, weights
 from judges.policy.both_orders import BothOrders
 from judges.policy.full import Full
@@ -23,7 +23,7 @@ from judges.policy.one_call import OneCall
 from judges.policy.sprt import SequentialTest
 from pipeline.errors import UserError
 from pipeline.identity import coin
-from pipeline.records import Settled, Verdict
+from pipeline.records import Estimate, Settled, Verdict
 from pipeline.registry import Call, Deliberation
 
 SEED = 2026
@@ -134,28 +134,27 @@ def cross_replay(fit: Fit, splits: Iterable[Split], seed: int = SEED) -> list[Ou
 
 def score(policy: str, outcomes: Iterable[Outcome], seed: int = SEED) -> PolicyScore:
     """The figures of one policy. Several outcomes of one pair, from several splits, are averaged."""
-    counts = Counts()
+    counts = Counts(seed)
     pairs = _count(policy, outcomes, counts)
-    sums = counts.resample(seed)
     return PolicyScore(
         policy=policy,
         pairs=pairs,
-        calls_per_decided=sums.ratio((policy, "calls"), (policy, "decided")),
-        calls_per_right=sums.ratio((policy, "calls"), (policy, "right")),
-        accuracy=sums.ratio((policy, "credit"), (policy, "pairs")),
-        precision=sums.ratio((policy, "right"), (policy, "decided")),
-        yielded=sums.ratio((policy, "decided"), (policy, "pairs")),
+        calls_per_decided=counts.ratio((policy, "calls"), (policy, "decided")),
+        calls_per_right=counts.ratio((policy, "calls"), (policy, "right")),
+        accuracy=counts.ratio((policy, "credit"), (policy, "pairs")),
+        precision=counts.ratio((policy, "right"), (policy, "decided")),
+        yielded=counts.ratio((policy, "decided"), (policy, "pairs")),
     )
 
 
 def accuracy_difference(ours: Iterable[Outcome], theirs: Iterable[Outcome], seed: int = SEED) -> Estimate | None:
     """Accuracy of one policy less that of another, the same pairs drawn for both."""
-    counts = Counts()
+    counts = Counts(seed)
     _count("ours", ours, counts)
     _count("theirs", theirs, counts)
-    sums = counts.resample(seed)
-    ours_right, theirs_right = (sums.sums((who, "credit")) / sums.sums((who, "pairs")) for who in ("ours", "theirs"))
-    return sums.estimate(ours_right - theirs_right)
+    ours_right = counts.sums(("ours", "credit")) / counts.sums(("ours", "pairs"))
+    theirs_right = counts.sums(("theirs", "credit")) / counts.sums(("theirs", "pairs"))
+    return counts.estimate(ours_right - theirs_right)
 
 
 def _count(policy: Hashable, outcomes: Iterable[Outcome], counts: Counts) -> int:

@@ -56,13 +56,30 @@ class JudgeSettings(Section):
         return self
 
 
+Bounds = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+
+
 class Gates(Section):
-    """What a build must reach; one that does not is kept, reported, and ends with exit code 3."""
+    """What a build must reach; one that does not is kept, reported, and ends with exit code 3.
+
+    A judge misses a bound only if its whole 95% interval lies outside: a few verdicts prove nothing.
+    """
 
     at_least_pairs: int = Field(default=1, ge=0)
     """Fewest pairs that are worth publishing."""
     at_most_failed: float = Field(default=1.0, ge=0, le=1)
     """Largest share, of chunks or of pairs to be judged, that may fail."""
+
+    first_share: Bounds | None = None
+    """Lowest and highest share of a judge's verdicts for the answer shown first; fair is 0.5, usual [0.35, 0.65]."""
+    position_consistency: Bounds | None = None
+    """The same for pairs on which a judge says the same in both orders."""
+    longer_share: Bounds | None = None
+    """The same for verdicts that name the longer answer."""
+    tie_share: Bounds | None = None
+    """The same for ties."""
+    unreadable_share: Bounds | None = None
+    """The same for verdicts that could not be read."""
 
 
 class Split(Section):

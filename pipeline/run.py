@@ -21,13 +21,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TextIO
 
+from judges.audit import Item, Measure, alarms, audit
 from pipeline.engines.ledger import Clerk, Ledger
 from pipeline.engines.offline import EMBEDDED
 from pipeline.errors import Interrupted, UserError
 from pipeline.identity import digest
 from pipeline.meter import Meter
 from pipeline.recipe import Gates, Loaded, Recipe
-from pipeline.records import Article, Ask, Bill, Chunk, Decision, Loss, Preference, Reply, Request
+from pipeline.records import Article, Ask, Audit, Bill, Chunk, Decision, Loss, Preference, Reply, Request
 from pipeline.registry import Engine
 from pipeline.report.card import card
 from pipeline.report.progress import Progress
@@ -343,6 +344,7 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
         RuntimeError: the counts do not add up: our bug, and nothing is called complete.
     """
     recipe, counts = loaded.recipe, now.tally.counts()
+    audited = audit(map(_audited, read(now.folder / PREFERENCES, Preference)), recipe.seed)
     if facts.rows != counts["filter"].kept:
         raise RuntimeError(f"{counts['filter'].kept} pairs were kept, {facts.rows} are in the dataset")
     return Manifest(
@@ -356,9 +358,32 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
         counts=counts,
         dataset=facts,
         bill=now.meter.used.bill(),
-        missed_gates=tuple(_missed(recipe.gates, counts)),
+        audit=audited,
+        missed_gates=(*_missed(recipe.gates, counts), *_biased(recipe.gates, audited)),
         files={},
     )
+
+
+def _audited(preference: Preference) -> Item:
+    """What the audit looks at. Pairs with one instruction are drawn together: they are not independent."""
+    return Item(
+        pair=preference.candidates.instruction,
+        verdicts=preference.verdicts,
+        lengths={answer.id: len(answer.text) for answer in preference.candidates.answers},
+        winner=preference.chosen,
+    )
+
+
+def _biased(gates: Gates, audited: Audit) -> Iterator[str]:
+    bounds: dict[Measure, tuple[float, float] | None] = {
+        "first_share": gates.first_share,
+        "position_consistency": gates.position_consistency,
+        "longer_share": gates.longer_share,
+        "tie_share": gates.tie_share,
+        "unreadable_share": gates.unreadable_share,
+    }
+    for alarm in alarms(audited, {measure: bound for measure, bound in bounds.items() if bound}):
+        yield str(alarm)
 
 
 def _missed(gates: Gates, counts: dict[str, StageCount]) -> Iterator[str]:

@@ -36,7 +36,7 @@ from typing import IO, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import ProviderDown, UserError, did_you_mean
-from pipeline.records import Bill, Loss, Record, Stage
+from pipeline.records import Audit, Bill, Loss, Record, Stage
 
 ARTICLES = "1-articles.jsonl"
 CHUNKS = "2-chunks.jsonl"
@@ -224,6 +224,8 @@ class Manifest(Record):
     """What came into each stage and where it went."""
     dataset: DatasetFacts
     """What came out."""
+    audit: Audit
+    """How the judges behaved, with 95% intervals."""
     bill: Bill
     """All calls that the dataset rests on, whether paid by this start, an earlier one or another run."""
     missed_gates: tuple[str, ...]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from jinja2 import Environment, StrictUndefined, Template, TemplateError, meta
+from jinja2 import Environment, StrictUndefined, Template, TemplateError, meta, nodes
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import UserError, did_you_mean
@@ -66,8 +66,8 @@ def load(name: str) -> Prompt:
     """A bundled prompt by name, or one of the user's own by the path of its `.j2` file.
 
     Raises:
-        UserError: no such prompt, bad front matter, a template error, or variables that are declared and not used,
-            or used and not declared.
+        UserError: no such prompt, not UTF-8, bad front matter, a template error, another file taken in, or variables
+            that are declared and not used, or used and not declared.
     """
     path = Path(name) if name.endswith(".j2") else FOLDER / f"{name}.j2"
     try:
@@ -79,7 +79,10 @@ def load(name: str) -> Prompt:
 
 @lru_cache(maxsize=64)
 def _load(path: Path, _modified_ns: int) -> Prompt:
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError("not UTF-8", where=str(path), remedy="Save the prompt as UTF-8") from error
     front, body = _split(text, path)
     used = _used(body, path)
     if used != front.variables:
@@ -93,15 +96,25 @@ def _load(path: Path, _modified_ns: int) -> Prompt:
 
 
 def _split(text: str, path: Path) -> tuple[FrontMatter, str]:
-    parts = text.split("---\n", 2)
+    parts = text.removeprefix("\ufeff").split("---\n", 2)  # some editors begin UTF-8 with this mark
     if len(parts) != 3 or parts[0]:  # noqa: PLR2004  nothing, front matter, body
         raise UserError("no front matter", where=str(path), remedy="Begin with a YAML block between two lines of ---")
     try:
         return FrontMatter.model_validate(yaml.safe_load(parts[1])), parts[2]
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError is pydantic's, and YAML's for a date such as 2026-13-01
         raise UserError(
-            f"bad front matter: {error}", where=str(path), remedy="It holds purpose, variables and source"
+            f"bad front matter: {_on_one_line(error)}",
+            where=str(path),
+            remedy="It holds purpose, variables (a list of names) and source",
         ) from error
+
+
+def _on_one_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(": ".join((*map(str, fault["loc"]), fault["msg"])) for fault in error.errors())
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 2}"  # counted from 0, below the line of ---
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _environment() -> Environment:
@@ -109,15 +122,29 @@ def _environment() -> Environment:
     return Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
 
 
+TAKES_IN: tuple[type[nodes.Node], ...] = (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
+"""What would take in another file, whose text the version does not cover."""
+
+
 def _used(body: str, path: Path) -> frozenset[str]:
     try:
         tree = _environment().parse(body)
+        blocks = _environment().from_string(body).blocks
     except TemplateError as error:
-        raise UserError(f"bad template: {error}", where=str(path), remedy="See Jinja's documentation") from error
-    blocks = _environment().from_string(body).blocks
+        raise _bad_template(error, str(path)) from error
+    if any(tree.find_all(TAKES_IN)):
+        raise UserError(
+            "takes in another file (include, extends or import)",
+            where=str(path),
+            remedy="A prompt is one file: write the other's text into it",
+        )
     if set(blocks) != {"system", "user"}:
         raise UserError("needs the blocks `system` and `user`, no others", where=str(path))
     return frozenset(meta.find_undeclared_variables(tree))
+
+
+def _bad_template(error: Exception, where: str) -> UserError:
+    return UserError(f"bad template: {_on_one_line(error)}", where=where, remedy="See Jinja's documentation")
 
 
 def render(name: str, must_show: Iterable[str] = (), **variables: object) -> Rendered:
@@ -126,8 +153,9 @@ def render(name: str, must_show: Iterable[str] = (), **variables: object) -> Ren
     `must_show` is the canary: texts that the model must read, character by character.
 
     Raises:
-        UserError: as `load`; or the variables given are not those that the prompt declares; or a text that must show
-            does not, since a template that loses its source makes a dataset that never saw it.
+        UserError: as `load`; or the variables given are not those that the prompt declares; or it cannot be filled in
+            (an attribute that is not there, a sum over words); or a text that must show does not, since a template
+            that loses its source makes a dataset that never saw it.
     """
     prompt = load(name)
     if set(variables) != prompt.front.variables:
@@ -136,7 +164,10 @@ def render(name: str, must_show: Iterable[str] = (), **variables: object) -> Ren
             where=f"prompt {name!r}",
             remedy="A prompt of your own must use every variable that the bundled one uses",
         )
-    messages = (_message("system", prompt, variables), _message("user", prompt, variables))
+    try:
+        messages = (_message("system", prompt, variables), _message("user", prompt, variables))
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:  # the template's own sums too
+        raise _bad_template(error, f"prompt {name!r}") from error
     for text in must_show:
         if not any(text in message.content for message in messages):
             raise UserError(

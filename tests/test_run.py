@@ -236,3 +236,17 @@ def test_of_two_starts_at_once_the_second_is_told_to_wait(tmp_path: Path) -> Non
     assert "Traceback" not in second.stderr
     assert first.returncode == 0, words
     assert slow.counters.paid_twice() == 0
+
+
+def test_a_judge_that_is_biased_beyond_the_gate_ends_the_build_with_3_and_is_named(tmp_path: Path) -> None:
+    def always_first(body: dict[str, Any]) -> str:
+        wanted = body["response_format"]["json_schema"]["name"]
+        return '{"verdict": "first"}' if wanted == "verdict" else offline_answers()(body)
+
+    with ChatServer(answer=always_first) as server:
+        gates = {"at_least_pairs": 0, "first_share": [0.35, 0.65]}
+        recipe = recipe_in(tmp_path, url=server.base_url, gates=gates, sources=samples_in(tmp_path))
+        said = pairwright("run", recipe, "--outputs", tmp_path / "outputs")
+    assert said.returncode == 3
+    assert "gate missed: pairwise:writer: first_share is 1.000 [1.000, 1.000], outside 0.35 to 0.65" in said.stdout
+    assert manifest_in(run_in(tmp_path / "outputs")).counts["judge"].kept == 0

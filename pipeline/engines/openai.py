@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 import openai
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
-from openai.types.chat import ChatCompletion
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_base, wait_random_exponential
@@ -72,29 +72,39 @@ class OpenAI(Engine):
     @field_validator("base_url")
     @classmethod
     def _a_plain_url(cls, url: str) -> str:
+        if "@" in url or "?" in url:
+            raise PydanticCustomError("secret", "a URL holds no password: a secret belongs into api_key, as ${NAME}")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("a URL such as http://localhost:8000/v1")
-        if parts.username or parts.password:
-            raise PydanticCustomError("secret", "a URL holds no password: a secret belongs into api_key, as ${NAME}")
         return url.rstrip("/")
 
     @model_validator(mode="after")
-    def _has_a_key(self) -> OpenAI:
+    def _has_a_key_that_can_be_sent(self) -> OpenAI:
         if self.base_url == OPENAI and self._key() is None:
             raise PydanticCustomError(
                 "secret",
                 "no key: set the environment variable OPENAI_API_KEY, or write api_key: ${NAME} for another",
+            )
+        if (key := self._key()) and not (key.isascii() and key.isprintable() and " " not in key):
+            raise PydanticCustomError(
+                "secret",
+                "the key has blanks, line ends or other than printable ASCII in it: set the environment variable that "
+                "api_key names (by default OPENAI_API_KEY) to the key and nothing else",
             )
         return self
 
     def _key(self) -> str | None:
         return self.api_key.get_secret_value() if self.api_key else secret_from_environment("OPENAI_API_KEY")
 
-    def without_key(self, words: str) -> str:
-        """What a server said, with the key taken out should it repeat it."""
+    def quote(self, words: str) -> str:
+        """What a server or a library said, on one line of 200 characters at the most.
+
+        The key is taken out should they repeat it, and before the line is cut: a part of a key is a secret too.
+        """
         key = self._key()
-        return words.replace(key, "***") if key else words
+        line = " ".join(_storable(words).split())
+        return (line.replace(key, "***") if key else line)[:200]
 
     @property
     def provider(self) -> str:
@@ -111,7 +121,9 @@ class OpenAI(Engine):
             api_key=self._key() or "none", base_url=self.base_url, timeout=self.timeout, max_retries=0
         )
         async with client:
-            yield _Line(self, client).ask
+            line = _Line(self, client)
+            yield line.ask
+            line.check_that_somebody_was_answered()
 
 
 class _Again(Exception):  # noqa: N818  not an error: a request to try again
@@ -149,15 +161,27 @@ class _Line:
         self._failed_in_a_row = 0
         return reply
 
+    def check_that_somebody_was_answered(self) -> None:
+        """For the end of a run that was too short to tell before.
+
+        Raises:
+            ProviderDown: requests failed with all their retries, and none was ever answered.
+        """
+        if self._failed_in_a_row and not self._answered:
+            raise self._down(f"{self._failed_in_a_row} requests failed, none was answered")
+
     def _count_failure(self, failure: _Again) -> None:
         self._failed_in_a_row += 1
         unreachable = failure.code == "connection" and not self._answered
         if unreachable or self._failed_in_a_row >= max(AWAY, 2 * self._engine.in_flight):
-            raise ProviderDown(
-                f"the provider does not answer ({failure})",
-                where=self._engine.base_url,
-                remedy="Check the address and the network, then start again: nothing is lost",
-            ) from failure
+            raise self._down(str(failure)) from failure
+
+    def _down(self, why: str) -> ProviderDown:
+        return ProviderDown(
+            f"the provider does not answer ({why})",
+            where=self._engine.base_url,
+            remedy="Check the address and the network, then start again: nothing is lost",
+        )
 
     async def _insist(self, request: Request) -> Reply:
         retrying = AsyncRetrying(
@@ -171,13 +195,13 @@ class _Line:
     async def _send(self, request: Request) -> Reply:
         structured = self._structured
         try:
-            completion = await self._client.chat.completions.create(**_body(request, structured))
-            return _reply(completion, self._engine.base_url)
+            raw = await self._client.chat.completions.with_raw_response.create(**_body(request, structured))
+            return _reply(_completion(raw.content), self._engine.base_url)
         except openai.BadRequestError as error:
             if not self._step_down(structured, request, error):
-                raise RecordFailed("http_400", self._engine.without_key(_words(error))) from error
+                raise RecordFailed("http_400", self._engine.quote(_words(error))) from error
             return await self._send(request)
-        except (openai.OpenAIError, json.JSONDecodeError) as error:
+        except openai.OpenAIError as error:
             _translate(error, self._engine)
 
     def _step_down(self, tried: Structured, request: Request, error: openai.BadRequestError) -> bool:
@@ -233,19 +257,66 @@ def _response_format(schema: ResponseSchema | None, structured: Structured) -> d
     }
 
 
-def _reply(completion: ChatCompletion, base_url: str) -> Reply:
-    """The client's reply in our words. The client does not check what it parses: anything may be missing."""
-    choices = getattr(completion, "choices", None)
-    if not choices or not getattr(choices[0], "message", None):
-        raise _Again("bad_body", "the body holds no reply")
-    message = choices[0].message
-    usage = _usage(completion)
+def _storable(words: str) -> str:
+    """The words with halves of characters (lone surrogates) replaced: JSON can carry them, and no file can."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", words)
+
+
+Words = Annotated[str, BeforeValidator(lambda words: _storable(words) if isinstance(words, str) else words)]
+
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class _PromptDetails(BaseModel):
+    cached_tokens: Count | None = None
+
+
+class _Counts(BaseModel):
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Message(BaseModel):
+    content: Words | None = None
+    refusal: Words | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: Words | None = None
+
+
+class _Completion(BaseModel):
+    """What we need of a reply's body. The client itself checks nothing: it would hand us a string as a message.
+
+    Around the words anything may be missing; what is there has its right type, or the body is no reply.
+    """
+
+    model: Words | None = None
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    usage: _Counts | None = None
+
+
+def _completion(body: bytes) -> _Completion:
+    try:
+        return _Completion.model_validate(json.loads(body))  # not `model_validate_json`, which refuses half characters
+    except (ValueError, RecursionError) as error:
+        raise _Again("bad_body", "the body is not a reply") from error
+
+
+def _reply(completion: _Completion, base_url: str) -> Reply:
+    message = completion.choices[0].message
     model = completion.model or ""
+    counts = completion.usage or _Counts()
+    usage = _usage(counts)
+    counted = counts.prompt_tokens is not None and counts.completion_tokens is not None
     return Reply(
         text=message.refusal or message.content or "",
-        finish_reason="refusal" if message.refusal else _finish_reason(choices[0].finish_reason),
-        usage=usage or Usage(),
-        cost_usd=price(model, usage, base_url) if usage else None,
+        finish_reason="refusal" if message.refusal else _finish_reason(completion.choices[0].finish_reason),
+        usage=usage,
+        cost_usd=price(model, usage, base_url) if counted else None,
         model=model,
     )
 
@@ -254,20 +325,17 @@ def _finish_reason(reason: str | None) -> FinishReason:
     return {"length": "length", "content_filter": "refusal"}.get(reason or "", "stop")  # type: ignore[return-value]
 
 
-def _usage(completion: ChatCompletion) -> Usage | None:
-    usage = completion.usage
-    if usage is None:
-        return None
-    details = usage.prompt_tokens_details
+def _usage(counts: _Counts) -> Usage:
+    details = counts.prompt_tokens_details
     return Usage(
-        prompt_tokens=usage.prompt_tokens or 0,
+        prompt_tokens=counts.prompt_tokens or 0,
         cached_tokens=(details.cached_tokens if details else 0) or 0,
-        completion_tokens=usage.completion_tokens or 0,
+        completion_tokens=counts.completion_tokens or 0,
     )
 
 
 def price(model: str, usage: Usage, base_url: str) -> float | None:
-    """What a call costs in US dollars, by genai-prices' list; None if the list does not know the provider or model."""
+    """What a call costs in US dollars, by genai-prices' list; None if it cannot be known."""
     counted = PricedUsage(
         input_tokens=usage.prompt_tokens,
         cache_read_tokens=usage.cached_tokens,
@@ -275,7 +343,7 @@ def price(model: str, usage: Usage, base_url: str) -> float | None:
     )
     try:
         total = calc_price(counted, model, provider_api_url=base_url).total_price
-    except LookupError:
+    except (LookupError, ValueError):  # not on the list; or counts that contradict each other
         return None
     return float(total.quantize(Decimal("1e-12")))
 
@@ -286,7 +354,8 @@ def _translate(error: Exception, engine: OpenAI) -> NoReturn:
         case openai.APITimeoutError():
             raise _Again("timeout", f"no answer within {engine.timeout:g} s") from error
         case openai.APIConnectionError():
-            raise _Again("connection", f"the connection failed: {error.__cause__ or error}") from error
+            cause = engine.quote(str(error.__cause__ or error))
+            raise _Again("connection", f"the connection failed: {cause}") from error
         case openai.APIStatusError():
             raise _status_error(error, engine) from error
         case _:
@@ -295,7 +364,7 @@ def _translate(error: Exception, engine: OpenAI) -> NoReturn:
 
 def _status_error(error: openai.APIStatusError, engine: OpenAI) -> PairwrightError | RecordFailed | _Again:
     where, status = engine.base_url, error.status_code
-    words = engine.without_key(_words(error))
+    words = engine.quote(_words(error))
     if status in (401, 403):
         return UserError(f"the key is refused ({words})", where=where, remedy="Set the right key in the environment")
     if status == 404:  # noqa: PLR2004  HTTP's own number
@@ -324,6 +393,6 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
 
 
 def _words(error: openai.APIStatusError) -> str:
-    """What the server said, on one line. Never the request: its headers hold the key."""
+    """What the server said, as it said it: to be quoted. Never the request: its headers hold the key."""
     body = error.body if isinstance(error.body, dict) else {}
-    return " ".join(str(body.get("message") or error.message).split())[:200]
+    return str(body.get("message") or error.message)

@@ -6,7 +6,8 @@ import re
 
 from huggingface_hub import DatasetCardData
 
-from pipeline.report.summary import NO_MODEL, STAGES
+from pipeline.records import Audit
+from pipeline.report.summary import NO_MODEL, STAGES, behaviour
 from pipeline.report.words import dollars, listed
 from pipeline.store import DatasetFacts, Manifest
 
@@ -18,6 +19,7 @@ def card(manifest: Manifest, recipe: str) -> str:
     sections = (
         _head(manifest),
         _making(manifest),
+        _judges(manifest.audit),
         _counts(manifest),
         _licences(manifest.dataset),
         _recipe(recipe),
@@ -72,6 +74,14 @@ def _making(manifest: Manifest) -> str:
     return "## How it was made\n\n| | |\n|---|---|\n" + "\n".join(
         f"| {key} | {value} |" for key, value in facts.items()
     )
+
+
+def _judges(audit: Audit) -> str:
+    """How the judges behaved; a share of 0.5 for the first answer is fair."""
+    lines = [f"- {name} ({judge.verdicts:,} verdicts): {behaviour(judge)}" for name, judge in audit.judges.items()]
+    baseline = f"- the chosen answer is the longer one in {audit.longer_wins}" if audit.longer_wins else ""
+    body = "\n".join(filter(None, [*lines, baseline])) or "No judge was asked."
+    return f"## How the judges behaved\n\nShares with 95% intervals, by instruction.\n\n{body}"
 
 
 def _counts(manifest: Manifest) -> str:

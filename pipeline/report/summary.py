@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.records import Bill
+from pipeline.records import Bill, JudgeAudit
 from pipeline.report.words import dollars, listed
 from pipeline.store import DATASET, Manifest
 
@@ -41,10 +41,24 @@ def _lines(manifest: Manifest, folder: Path, paid: Bill) -> Iterator[str]:
     yield f"calls: {used.calls:,} ({dollars(used)}), of which {paid.calls:,} paid now ({dollars(paid)})"
     data = manifest.dataset
     yield f"dataset: {folder / DATASET} ({data.train:,} train, {data.test:,} test, {data.articles:,} articles)"
+    for name, judge in manifest.audit.judges.items():
+        yield f"judge {name}: {behaviour(judge)}"
     for gate in manifest.missed_gates:
         yield f"gate missed: {gate}"
     if manifest.embedded:
         yield NO_MODEL
+
+
+def behaviour(judge: JudgeAudit) -> str:
+    """How a judge behaved, on a line: what could be measured, with 95% intervals."""
+    measured = {
+        "first answer": judge.first_share,
+        "same in both orders": judge.position_consistency,
+        "longer answer": judge.longer_share,
+        "ties": judge.tie_share,
+        "unreadable": judge.unreadable_share,
+    }
+    return ", ".join(f"{name} {estimate}" for name, estimate in measured.items() if estimate)
 
 
 def _fates(manifest: Manifest, stage: str) -> list[tuple[str, dict[str, int]]]:

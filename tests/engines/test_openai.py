@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
-import httpx2
+import openai
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -655,9 +655,9 @@ def test_no_part_of_the_key_is_left_where_a_quotation_is_cut(before: int) -> Non
 
 def test_a_broken_connection_is_told_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     async def breaking(*_: object, **__: object) -> None:
-        raise httpx2.ConnectError(f"cannot send {'x' * 150} Bearer {KEY}")
+        raise openai.APIConnectionError(message=f"cannot send {'x' * 150} Bearer {KEY}", request=cast("Any", None))
 
-    monkeypatch.setattr("httpx2.AsyncClient.send", breaking)
+    monkeypatch.setattr("openai.AsyncOpenAI.request", breaking)
     (result,) = ask_all("http://localhost:1/v1", [make_request()], attempts=1)
     assert isinstance(result, ProviderDown)
     assert "cannot send" in str(result)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from pipeline.meter import Meter
-from pipeline.records import Bill, Loss, Reply, Usage
+from pipeline.records import Audit, Bill, Estimate, JudgeAudit, Loss, Reply, Usage
 from pipeline.registry import PARTS, known
 from pipeline.report import progress
 from pipeline.report.card import card
@@ -95,6 +95,25 @@ COUNTS = {
     "filter": StageCount(seen=5000, kept=4321, dropped={"length.too_short": 679}, failed={}),
 }
 
+FAIR = Estimate(value=0.5, low=0.45, high=0.55)
+
+AUDIT = Audit(
+    pairs=100,
+    judges={
+        "pairwise:referee": JudgeAudit(
+            verdicts=200,
+            first_share=Estimate(value=0.625, low=0.6, high=0.65),
+            position_consistency=FAIR,
+            longer_share=FAIR,
+            tie_share=FAIR,
+            unreadable_share=None,
+        )
+    },
+    longer_wins=FAIR,
+    agreements=(),
+    effective_judges=None,
+)
+
 MANIFEST = Manifest(
     name="nightly",
     run_id="abc123",
@@ -113,6 +132,7 @@ MANIFEST = Manifest(
         chosen_characters=4321 * 300,
         rejected_characters=4321 * 150,
     ),
+    audit=AUDIT,
     bill=_bill(12_000, 3.25),
     missed_gates=("at_least_pairs: 4,321 pairs are kept, 5,000 are wanted",),
     files={},
@@ -134,6 +154,8 @@ def test_the_summary_tells_every_stage_its_losses_the_bill_and_the_place() -> No
         "4,321 of 5,000 pairs kept dropped: length.too_short 679",
         "calls: 12,000 (3.25 USD), of which 100 paid now (0.5000 USD)",
         "dataset: outputs/nightly/abc123/dataset (4,000 train, 321 test, 10 articles)",
+        "judge pairwise:referee: first answer 0.625 [0.600, 0.650], same in both orders 0.500 [0.450, 0.550], "
+        "longer answer 0.500 [0.450, 0.550], ties 0.500 [0.450, 0.550]",
         "gate missed: at_least_pairs: 4,321 pairs are kept, 5,000 are wanted",
     ]
     assert all(line == line.rstrip() for line in text.splitlines())
@@ -350,3 +372,10 @@ def test_on_a_terminal_of_80_columns_cost_and_time_left_can_be_seen() -> None:
     last = _shown(80)[-1]
     assert "1.50 USD" in last
     assert "00:00 left" in last
+
+
+def test_how_biased_a_judge_was_stands_in_the_summary_and_on_the_card_and_what_was_not_measured_does_not() -> None:
+    for text in (summary(MANIFEST, Path("runs"), _bill()), card(MANIFEST, "name: nightly")):
+        (line,) = [line for line in text.splitlines() if "pairwise:referee" in line]
+        assert "first answer 0.625 [0.600, 0.650]" in line
+        assert "unreadable" not in line
