@@ -24,7 +24,7 @@ from typing import NamedTuple, TextIO
 from judges.audit import Item, Measure, alarms, audit
 from pipeline.engines.ledger import Clerk, Ledger
 from pipeline.engines.offline import EMBEDDED
-from pipeline.errors import Interrupted, UserError
+from pipeline.errors import Interrupted, ProviderDown, UserError
 from pipeline.identity import digest
 from pipeline.meter import Meter
 from pipeline.recipe import Gates, Loaded, Recipe
@@ -198,6 +198,7 @@ def _build(loaded: Loaded, outputs: Path, folder: Path, tally: Tally, stream: Te
     now = _UnderWay(loaded.recipe, folder, again, ledger, tally, meter, stream)
     with closing(ledger), journal(folder, ledger.location, meter.paid.bill):
         _until_done_or_stopped(now)
+        _check_that_somebody_answered(now)
         manifest = _manifest(loaded, now, _write_dataset(loaded.recipe, folder))
         write_text(folder / DATASET / "README.md", card(manifest, loaded.text))
         manifest = manifest.but(files=digests(folder))
@@ -219,6 +220,22 @@ def _until_done_or_stopped(now: _UnderWay) -> None:
         ) from error
     finally:
         signal.signal(signal.SIGTERM, outside)
+
+
+def _check_that_somebody_answered(now: _UnderWay) -> None:
+    """A run without a single reply is no run with many failures.
+
+    Raises:
+        UserError: every request was refused as wrong.
+        ProviderDown: no request came through; nothing is called complete, and the next start tries again.
+    """
+    failed = (loss for loss in read(now.folder / LOSSES, Loss) if loss.fate == "failed" and loss.stage == "generate")
+    if now.meter.used.calls or (first := next(failed, None)) is None:
+        return
+    what = f"no request was answered ({first.code}: {first.detail})"
+    if first.code == "http_400" and all(loss.code == "http_400" for loss in failed):
+        raise UserError(what, where=str(now.folder), remedy="Change what the server does not take in the recipe")
+    raise ProviderDown(what, where=str(now.folder), remedy="Check the provider, then start again: nothing is lost")
 
 
 async def _map_chunks(now: _UnderWay) -> None:

@@ -121,9 +121,7 @@ class OpenAI(Engine):
             api_key=self._key() or "none", base_url=self.base_url, timeout=self.timeout, max_retries=0
         )
         async with client:
-            line = _Line(self, client)
-            yield line.ask
-            line.check_that_somebody_was_answered()
+            yield _Line(self, client).ask
 
 
 class _Again(Exception):  # noqa: N818  not an error: a request to try again
@@ -161,27 +159,15 @@ class _Line:
         self._failed_in_a_row = 0
         return reply
 
-    def check_that_somebody_was_answered(self) -> None:
-        """For the end of a run that was too short to tell before.
-
-        Raises:
-            ProviderDown: requests failed with all their retries, and none was ever answered.
-        """
-        if self._failed_in_a_row and not self._answered:
-            raise self._down(f"{self._failed_in_a_row} requests failed, none was answered")
-
     def _count_failure(self, failure: _Again) -> None:
         self._failed_in_a_row += 1
         unreachable = failure.code == "connection" and not self._answered
         if unreachable or self._failed_in_a_row >= max(AWAY, 2 * self._engine.in_flight):
-            raise self._down(str(failure)) from failure
-
-    def _down(self, why: str) -> ProviderDown:
-        return ProviderDown(
-            f"the provider does not answer ({why})",
-            where=self._engine.base_url,
-            remedy="Check the address and the network, then start again: nothing is lost",
-        )
+            raise ProviderDown(
+                f"the provider does not answer ({failure})",
+                where=self._engine.base_url,
+                remedy="Check the address and the network, then start again: nothing is lost",
+            ) from failure
 
     async def _insist(self, request: Request) -> Reply:
         retrying = AsyncRetrying(

@@ -154,8 +154,10 @@ def test_the_summary_tells_every_stage_its_losses_the_bill_and_the_place() -> No
         "4,321 of 5,000 pairs kept dropped: length.too_short 679",
         "calls: 12,000 (3.25 USD), of which 100 paid now (0.5000 USD)",
         "dataset: outputs/nightly/abc123/dataset (4,000 train, 321 test, 10 articles)",
-        "judge pairwise:referee: first answer 0.625 [0.600, 0.650], same in both orders 0.500 [0.450, 0.550], "
-        "longer answer 0.500 [0.450, 0.550], ties 0.500 [0.450, 0.550]",
+        (
+            "judge pairwise:referee: first answer 0.625 [0.600, 0.650], same in both orders 0.500 [0.450, 0.550], "
+            "longer answer 0.500 [0.450, 0.550], ties 0.500 [0.450, 0.550]"
+        ),
         "gate missed: at_least_pairs: 4,321 pairs are kept, 5,000 are wanted",
     ]
     assert all(line == line.rstrip() for line in text.splitlines())
