@@ -30,7 +30,7 @@ class PairwrightError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{line}. {self.remedy}" if self.remedy else line
+        return f"{line}{'' if line.endswith('?') else '.'} {self.remedy}" if self.remedy else line
 
 
 class UserError(PairwrightError):

@@ -15,14 +15,18 @@ from pydantic import ValidationError
 from pipeline import records
 from pipeline.records import (
     Address,
+    Agreement,
     Answer,
     Article,
+    Audit,
     Bill,
     Candidates,
     Chunk,
     Decision,
+    Estimate,
     Generated,
     Identified,
+    JudgeAudit,
     Loss,
     Message,
     Preference,
@@ -67,6 +71,17 @@ SAMPLINGS = st.builds(
 MESSAGES = st.builds(Message, content=TEXT)
 PROMPTS = st.builds(PromptRef, name=TEXT, version=IDS)
 SCHEMAS = st.builds(ResponseSchema, name=TEXT, json_schema=st.dictionaries(TEXT, JSON, max_size=3))
+SHARES = st.floats(0, 1)
+ESTIMATES = st.builds(Estimate, value=SHARES, low=SHARES, high=SHARES)
+JUDGE_AUDITS = st.builds(
+    JudgeAudit,
+    first_share=st.none() | ESTIMATES,
+    position_consistency=st.none() | ESTIMATES,
+    longer_share=st.none() | ESTIMATES,
+    tie_share=st.none() | ESTIMATES,
+    unreadable_share=st.none() | ESTIMATES,
+)
+AGREEMENTS = st.builds(Agreement, judges=st.tuples(TEXT, TEXT), share=st.none() | ESTIMATES)
 USAGES = st.builds(Usage, prompt_tokens=COUNT, cached_tokens=COUNT, completion_tokens=COUNT)
 ANSWERS = st.builds(Answer, text=TEXT, model=TEXT, family=TEXT, sampling=st.none() | SAMPLINGS, spans=_tuples(SPANS))
 CANDIDATES = st.builds(
@@ -92,6 +107,16 @@ STRATEGIES: dict[type[Record], st.SearchStrategy[Any]] = {
         response_schema=st.none() | SCHEMAS, draw=st.integers(0, 3), attempt=st.integers(0, 3), prompt=PROMPTS,
     ),
     Usage: USAGES,
+    Estimate: ESTIMATES,
+    JudgeAudit: JUDGE_AUDITS,
+    Agreement: AGREEMENTS,
+    Audit: st.builds(
+        Audit,
+        judges=st.dictionaries(TEXT, JUDGE_AUDITS, max_size=2),
+        longer_wins=st.none() | ESTIMATES,
+        agreements=st.lists(AGREEMENTS, max_size=2),
+        effective_judges=st.none() | ESTIMATES,
+    ),
     Reply: st.builds(Reply, text=TEXT, usage=USAGES, cost_usd=st.none() | NUMBER, model=TEXT),
     Bill: st.builds(
         Bill, calls=COUNT, prompt_tokens=COUNT, cached_tokens=COUNT, completion_tokens=COUNT, cost_usd=NUMBER,

@@ -46,7 +46,8 @@ def pairwright(*arguments: str | Path, cwd: Path | None = None, **variables: str
 
 def started(*arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
     """The real command, under way."""
-    command = [str(PAIRWRIGHT), *map(str, arguments)]
+    # a shell's background job ignores Ctrl-C, and so would what it starts
+    command = ["env", "--default-signal=INT", str(PAIRWRIGHT), *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**variables)
     )

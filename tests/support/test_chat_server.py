@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import types
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.generators.triples import SCHEMA
 from tests.support import chat_server
 from tests.support.chat_server import Body, ChatServer, Fault, Kind, body_digest, for_good, in_turn
 
@@ -643,18 +643,14 @@ def test_as_a_process_a_wrong_flag_is_a_usage_error(wrong: list[str]) -> None:
     assert wrong[1] in done.stderr
 
 
-def test_the_offline_engine_is_asked_for_messages_and_schema_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer_messages(messages: list[Body], schema_name: str | None) -> str:
-        return f"{messages[0]['content']} {schema_name}"
-
-    engine = types.ModuleType("pipeline.engines.offline")
-    vars(engine)["answer_messages"] = answer_messages
-    monkeypatch.setitem(sys.modules, "pipeline.engines.offline", engine)
-    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+def test_the_offline_engine_answers_in_the_form_that_is_asked_for() -> None:
+    passage = "[1] " + "A honey bee colony is a family that outlives its members by many years. " * 2
+    form = {"name": SCHEMA.name, "schema": SCHEMA.json_schema, "strict": True}
     with ChatServer(answer=chat_server.ANSWERS["offline"]()) as server:
-        assert ask(server, "free").choices[0].message.content == "free None"
-        reply = ask(server, "bound", response_format=response_format(schema))
-    assert reply.choices[0].message.content == "bound thing"
+        asked = f"The passage:\n\n{passage}\n\nWrite 1 triples about it."
+        reply = ask(server, asked, response_format={"type": "json_schema", "json_schema": form})
+    (triple,) = json.loads(reply.choices[0].message.content)["triples"]
+    assert triple["extracted_sentences"] == [1]
 
 
 def test_every_kind_of_fault_is_tested_here() -> None:
