@@ -104,6 +104,15 @@ def _read(read: Callable[[str], T], reply: Reply, asked: tuple[str, ...]) -> Ask
         return useless("unparsable", f"{_one_line(str(error))}; the reply begins {reply.text[:80]!r}")
 
 
+def next_attempts(request: Request) -> list[Request]:
+    """What may be asked after a reply of no use: the same again, and with a longer limit."""
+    again = request.but(attempt=request.attempt + 1)
+    limit = request.sampling.max_tokens
+    if limit is None:
+        return [again]
+    return [again, again.but(sampling=request.sampling.but(max_tokens=limit * LONGER))]
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:200]
 

@@ -9,10 +9,10 @@ from typing import TextIO
 
 from pipeline.engines.offline import EMBEDDED
 from pipeline.recipe import Loaded, Recipe
-from pipeline.records import Answer, Chunk, Showing
+from pipeline.records import Chunk
 from pipeline.registry import Part
 from pipeline.report.summary import NO_MODEL
-from pipeline.run import prepare, prompt_versions
+from pipeline.run import prepare, prompt_versions, try_prompts
 from pipeline.store import CHUNKS, Tally, read
 
 
@@ -27,18 +27,6 @@ def plan(loaded: Loaded, stream: TextIO) -> str:
         prepare(loaded.recipe, Path(folder), tally, stream)
         try_prompts(loaded.recipe, next(read(Path(folder) / CHUNKS, Chunk)))
     return "\n".join(_lines(loaded, tally))
-
-
-def try_prompts(recipe: Recipe, chunk: Chunk) -> None:
-    """Render every prompt once, with a real chunk: each checks that what it is about reaches the model.
-
-    Raises:
-        UserError: it does not.
-    """
-    recipe.generate.rehearse(chunk)
-    x, y = Answer(text="The first canary.", origin="given"), Answer(text="The second canary.", origin="given")
-    for judge in recipe.judge.jury:
-        judge.rehearse(Showing(pair="canary", instruction="Which canary sings?", x=x, y=y, swapped=False))
 
 
 def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
@@ -57,13 +45,14 @@ def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
         yield f"filter    {_shown(filter_)}"
     yield f"prompts   {', '.join(f'{name} {digest}' for name, digest in prompt_versions(recipe).items())}"
     yield f"gates     at least {recipe.gates.at_least_pairs:,} pairs, at most {recipe.gates.at_most_failed:.0%} failed"
-    yield f"calls     {chunks:,} to write, and {_judging(recipe)} for each pair, less what the ledger knows"
+    yield f"calls     {chunks:,} to write, at most {_judging(recipe)} to judge each pair, less what the ledger knows"
     if any(engine.provider == EMBEDDED for engine in recipe.engines.values()):
         yield NO_MODEL
 
 
-def _judging(recipe: Recipe) -> str:
-    return f"{2 * len(recipe.judge.jury)} to judge"
+def _judging(recipe: Recipe) -> int:
+    """Calls in both orders of every judge that asks a model."""
+    return 2 * sum(bool(judge.prompts) for judge in recipe.judge.jury)
 
 
 def _shown(part: Part) -> str:

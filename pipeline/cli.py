@@ -125,7 +125,7 @@ def _summary(outcome: Outcome) -> str:
     return text if outcome.news else f"Nothing new: this run is complete.\n{text}"
 
 
-@cli.command(epilog="pairwright show outputs/demo 3f2a")
+@cli.command(epilog="pairwright show articles")
 @click.argument("run")
 @click.argument("record", required=False)
 @OUTPUTS
@@ -200,6 +200,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(error)
     except (click.Abort, KeyboardInterrupt):
         return _fail(Interrupted("interrupted", remedy="The same command again resumes"))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return 2
     except click.ClickException as error:
         return _fail(UserError(error.format_message().rstrip("."), remedy="See `pairwright --help`"))
     except SystemExit as error:

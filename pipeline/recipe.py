@@ -13,7 +13,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from pipeline.errors import UserError, did_you_mean
@@ -53,10 +62,26 @@ class JudgeSettings(Section):
         twice = [name for name, count in Counter(judge.label for judge in self.jury).items() if count > 1]
         if twice:
             raise ValueError(f"two judges are called {twice[0]!r}; give each a `name` of its own")
+        if self.jury:
+            self._rehearse()
         return self
 
+    def _rehearse(self) -> None:
+        """What a policy has against its jury, it says before a call is paid for."""
+        try:
+            next(self.policy.deliberate([judge.label for judge in self.jury]))
+        except UserError as error:
+            raise ValueError(str(error)) from error
 
-Bounds = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("the lower bound comes first")
+    return bounds
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Bounds = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
 
 
 class Gates(Section):
@@ -112,7 +137,7 @@ class Recipe(Section):
     """What the build must reach."""
     split: Split = Split()
     """What is held out."""
-    ledger: str | None = None
+    ledger: str | None = Field(default=None, min_length=1)
     """Where replies are kept: a path, or a database URL without a password (PostgreSQL reads PGPASSWORD itself); by
     default `ledger.sqlite` in the outputs."""
 
@@ -120,7 +145,7 @@ class Recipe(Section):
     @classmethod
     def _no_password(cls, ledger: str | None) -> str | None:
         server, at, _ = (ledger or "").partition("://")[2].rpartition("@")
-        if (at and ":" in server) or re.search(r"[?&]pass\w*=", ledger or ""):
+        if (at and ":" in server) or re.search(r"[?&]\w*pass\w*=", ledger or ""):
             raise PydanticCustomError("secret", "a URL holds no password: PostgreSQL reads PGPASSWORD or ~/.pgpass")
         return ledger
 
@@ -262,6 +287,9 @@ def _what(error: ErrorDetails) -> str:
         case "union_tag_invalid":
             tags = re.findall(r"'([^']+)'", context["expected_tags"])
             words = f"there is no {context['tag']!r}. {did_you_mean(context['tag'], tags)}"
+        case "literal_error":
+            allowed = re.findall(r"'([^']+)'", context["expected"])
+            words = f"cannot be {error['input']!r}. {did_you_mean(str(error['input']), allowed)}"
         case "union_tag_not_found":
             words = "say which part with `use: NAME`; `pairwright list` shows all"
         case "extra_forbidden":

@@ -28,7 +28,20 @@ from pipeline.errors import Interrupted, ProviderDown, UserError
 from pipeline.identity import digest
 from pipeline.meter import Meter
 from pipeline.recipe import Gates, Loaded, Recipe
-from pipeline.records import Article, Ask, Audit, Bill, Chunk, Decision, Loss, Preference, Reply, Request
+from pipeline.records import (
+    Answer,
+    Article,
+    Ask,
+    Audit,
+    Bill,
+    Chunk,
+    Decision,
+    Loss,
+    Preference,
+    Reply,
+    Request,
+    Showing,
+)
 from pipeline.registry import Engine
 from pipeline.report.card import card
 from pipeline.report.progress import Progress
@@ -94,16 +107,24 @@ def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
     with locked(home):
         staged, tally = staging(home), Tally()
         prepare(loaded.recipe, staged, tally, stream)
+        try_prompts(loaded.recipe, next(read(staged / CHUNKS, Chunk)))
         run_id = run_identity(loaded, staged)
-        folder = home / run_id
-        done = complete(folder)
+        done = complete(home / run_id)
         if done is not None and not done.unanswered:
             shutil.rmtree(staged)
-            return Outcome(folder, done, Meter().paid.bill(), news=False)
-        (folder / MANIFEST).unlink(missing_ok=True)
-        adopt(staged, folder)
-        write_text(folder / "recipe.yaml", loaded.text)
-        return _build(loaded, outputs, folder, tally, stream)
+            return Outcome(home / run_id, done, Meter().paid.bill(), news=False)
+        write_text(staged / "recipe.yaml", loaded.text)
+        now = _UnderWay(
+            recipe=loaded.recipe,
+            folder=staged,
+            home=home / run_id,
+            again=shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs)]),
+            ledger=Ledger(ledger_location(loaded, outputs)),
+            tally=tally,
+            meter=Meter(),
+            stream=stream,
+        )
+        return _build(now, loaded)
 
 
 def prepare(recipe: Recipe, folder: Path, tally: Tally, stream: TextIO) -> None:
@@ -157,18 +178,39 @@ def _chunk(article: Article, recipe: Recipe, tally: Tally, chunks: Lines, losses
         tally.lose(remainder)
 
 
+def try_prompts(recipe: Recipe, chunk: Chunk) -> None:
+    """Render every prompt once, with a real chunk: each checks that what it is about reaches the model.
+
+    Raises:
+        UserError: it does not.
+    """
+    recipe.generate.rehearse(chunk)
+    x, y = Answer(text="The first canary.", origin="given"), Answer(text="The second canary.", origin="given")
+    showing = Showing(pair="canary", instruction="Which canary sings?", source=chunk.text, x=x, y=y, swapped=False)
+    for juror in recipe.judge.jury:
+        juror.rehearse(showing)
+
+
 def run_identity(loaded: Loaded, folder: Path) -> str:
-    """Digest of all that decides a run's outcome: version, recipe, prompts, calibration and articles."""
+    """Digest of all that decides a run's outcome: version, recipe, prompts, calibration, articles and their chunks."""
     recipe = loaded.recipe
+    files = [sha256_of(folder / name) for name in (ARTICLES, CHUNKS)]
     evidence = recipe.judge.policy.evidence_digest
-    parts = [version("pairwright"), loaded.identity, prompt_versions(recipe), evidence, sha256_of(folder / ARTICLES)]
-    return digest("run", parts, length=12)
+    return digest("run", [version("pairwright"), loaded.identity, prompt_versions(recipe), evidence, *files], length=12)
 
 
 def prompt_versions(recipe: Recipe) -> dict[str, str]:
-    """Version by name of every prompt that the recipe uses."""
-    names = [name for part in (recipe.generate, *recipe.judge.jury) for name in part.prompts]
-    return {ref.name: ref.version for ref in (load_prompt(name).ref for name in names)}
+    """Version by name of every prompt that the recipe uses.
+
+    Raises:
+        UserError: two different prompts have one name: rows could not say which made them.
+    """
+    versions: dict[str, str] = {}
+    for name in (name for part in (recipe.generate, *recipe.judge.jury) for name in part.prompts):
+        ref = load_prompt(name).ref
+        if versions.setdefault(ref.name, ref.version) != ref.version:
+            raise UserError(f"two different prompts are called {ref.name!r}", where=name, remedy="Rename one of them")
+    return versions
 
 
 def ledger_location(loaded: Loaded, outputs: Path) -> str:
@@ -184,6 +226,9 @@ class _UnderWay(NamedTuple):
 
     recipe: Recipe
     folder: Path
+    """Where it is written; it takes the place of the run's folder when all is complete."""
+    home: Path
+    """The run's folder."""
     again: str
     """The command that starts the run again."""
     ledger: Ledger
@@ -192,20 +237,25 @@ class _UnderWay(NamedTuple):
     stream: TextIO
 
 
-def _build(loaded: Loaded, outputs: Path, folder: Path, tally: Tally, stream: TextIO) -> Outcome:
-    meter, ledger = Meter(), Ledger(ledger_location(loaded, outputs))
-    again = shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs)])
-    now = _UnderWay(loaded.recipe, folder, again, ledger, tally, meter, stream)
-    with closing(ledger), journal(folder, ledger.location, meter.paid.bill):
+def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
+    with closing(now.ledger), journal(now.home, now.ledger.location, now.meter.paid.bill):
+        _forget_useless_replies(now)  # should the last start have died before it came to that
         _until_done_or_stopped(now)
         _check_that_somebody_answered(now)
-        manifest = _manifest(loaded, now, _write_dataset(loaded.recipe, folder))
-        write_text(folder / DATASET / "README.md", card(manifest, loaded.text))
-        manifest = manifest.but(files=digests(folder))
-        write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+        manifest = _manifest(loaded, now, _write_dataset(now))
+        write_text(now.folder / DATASET / "README.md", card(manifest, loaded.text))
+        manifest = manifest.but(files=digests(now.folder))
+        adopt(now.folder, now.home)
+        write_text(now.home / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
         # only now: until the run is complete, a reply of no use must come again, or resuming would not be re-running
-        ledger.forget(request for item in read(folder / LOSSES, Loss) for request in item.requests)
-    return Outcome(folder, manifest, meter.paid.bill(), news=True)
+        _forget_useless_replies(now)
+    return Outcome(now.home, manifest, now.meter.paid.bill(), news=True)
+
+
+def _forget_useless_replies(now: _UnderWay) -> None:
+    """Those of a complete run, so that the next one asks anew for what failed."""
+    if complete(now.home) is not None:
+        now.ledger.forget(request for loss in read(now.home / LOSSES, Loss) for request in loss.requests)
 
 
 def _until_done_or_stopped(now: _UnderWay) -> None:
@@ -215,7 +265,7 @@ def _until_done_or_stopped(now: _UnderWay) -> None:
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         raise Interrupted(
             f"interrupted; every reply that came is kept ({now.meter.paid.calls:,} paid by this start)",
-            where=str(now.folder),
+            where=str(now.home),
             remedy=f"`{now.again}` resumes and pays only for what is missing",
         ) from error
     finally:
@@ -234,8 +284,8 @@ def _check_that_somebody_answered(now: _UnderWay) -> None:
         return
     what = f"no request was answered ({first.code}: {first.detail})"
     if first.code == "http_400" and all(loss.code == "http_400" for loss in failed):
-        raise UserError(what, where=str(now.folder), remedy="Change what the server does not take in the recipe")
-    raise ProviderDown(what, where=str(now.folder), remedy="Check the provider, then start again: nothing is lost")
+        raise UserError(what, where=str(now.home), remedy="Change what the server does not take in the recipe")
+    raise ProviderDown(what, where=str(now.home), remedy="Check the provider, then start again: nothing is lost")
 
 
 async def _map_chunks(now: _UnderWay) -> None:
@@ -344,14 +394,14 @@ class _Files:
             self._tally.lose(loss)
 
 
-def _write_dataset(recipe: Recipe, folder: Path) -> DatasetFacts:
+def _write_dataset(now: _UnderWay) -> DatasetFacts:
     pairs = kept(
-        read(folder / PREFERENCES, Preference),
-        read(folder / DECISIONS, Decision),
-        len(recipe.filters),
-        read(folder / ARTICLES, Article),
+        read(now.folder / PREFERENCES, Preference),
+        read(now.folder / DECISIONS, Decision),
+        len(now.recipe.filters),
+        read(now.folder / ARTICLES, Article),
     )
-    return write_dataset(folder / DATASET, pairs, folder.name, recipe.split.test)
+    return write_dataset(now.folder / DATASET, pairs, now.home.name, now.recipe.split.test)
 
 
 def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
@@ -366,7 +416,7 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
         raise RuntimeError(f"{counts['filter'].kept} pairs were kept, {facts.rows} are in the dataset")
     return Manifest(
         name=recipe.name,
-        run_id=now.folder.name,
+        run_id=now.home.name,
         version=version("pairwright"),
         recipe=loaded.identity,
         models={name: engine.model for name, engine in recipe.engines.items()},

@@ -60,6 +60,9 @@ NOT_WRITABLE = frozenset(
 )
 """What the operating system says of a place where nothing can be written."""
 
+REFUSED = "refused"
+"""Reason code of what a model declined: it would decline again, and be paid again."""
+
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -235,8 +238,9 @@ class Manifest(Record):
 
     @property
     def unanswered(self) -> int:
-        """Chunks and pairs that failed, and that another start would ask for again."""
-        return sum(sum(self.counts[stage].failed.values()) for stage in ("generate", "judge"))
+        """Chunks and pairs that failed and that another start asks for again: all but what a model declined."""
+        failed = Counter(self.counts["generate"].failed) + Counter(self.counts["judge"].failed)
+        return sum(count for code, count in failed.items() if not code.endswith(REFUSED))
 
 
 class PairCount(NamedTuple):
@@ -342,11 +346,15 @@ def staging(home: Path) -> Path:
 
 
 def adopt(staged: Path, folder: Path) -> None:
-    """Move what was staged into the run's folder, over what an earlier start left there."""
+    """Move a complete build into the run's folder, in the place of an earlier one, whose manifest goes first."""
     with writing(folder):
         folder.mkdir(exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
         for path in sorted(staged.iterdir()):
-            path.replace(folder / path.name)
+            target = folder / path.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            path.replace(target)
         staged.rmdir()
 
 
@@ -402,6 +410,8 @@ def _event(line: bytes) -> dict[str, str]:
 @contextmanager
 def journal(folder: Path, ledger: str, paid: Callable[[], Bill]) -> Iterator[None]:
     """Notes when a run is started, by which process, how it ends and what this start paid."""
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
     began = time.time()
     _note(folder, {"event": "start", "at": _utc(began), "process": os.getpid(), "ledger": ledger})
     outcome = "complete"

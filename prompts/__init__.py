@@ -71,14 +71,15 @@ def load(name: str) -> Prompt:
     """
     path = Path(name) if name.endswith(".j2") else FOLDER / f"{name}.j2"
     try:
-        return _load(path, path.stat().st_mtime_ns)
+        return _load(path)
     except OSError as error:
         known = did_you_mean(name, bundled())
         raise UserError(f"no prompt {name!r}", remedy=f"Give a bundled name or a .j2 file. {known}") from error
 
 
 @lru_cache(maxsize=64)
-def _load(path: Path, _modified_ns: int) -> Prompt:
+def _load(path: Path) -> Prompt:
+    """Read once: a prompt that is edited while a run is under way belongs to the next run."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -30,6 +30,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pipeline.asking import next_attempts
 from pipeline.errors import ProviderDown, UserError
 from pipeline.meter import Meter
 from pipeline.records import Ask, Exchange, Reply, Request
@@ -107,11 +108,22 @@ class Ledger:
             return [Reply.model_validate_json(kept[request_id]) for request_id in ids]
 
     def forget(self, request_ids: Iterable[str]) -> None:
-        """Drop replies that were of no use, so that the next run asks anew."""
-        ids = list(request_ids)
+        """Drop replies that were of no use, so that the next run asks anew.
+
+        One that was asked again since, with a reply that is to stay, is part of another run's chain, and stays too.
+        """
+        useless = set(request_ids)
+        ids = sorted(request_id for request_id in useless if not self._was_asked_again(request_id, useless))
         with _translated(self.location), self._engine.begin() as connection:
             for start in range(0, len(ids), GROUP):
                 connection.execute(sa.delete(replies).where(replies.c.id.in_(ids[start : start + GROUP])))
+
+    def _was_asked_again(self, request_id: str, but_not: set[str]) -> bool:
+        exchange = self.find(request_id)
+        if exchange is None:
+            return False
+        later = [request.id for request in next_attempts(exchange.request)]
+        return any(other not in but_not and self.find(other) is not None for other in later)
 
     def count(self) -> int:
         """How many replies are kept."""

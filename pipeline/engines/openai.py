@@ -4,7 +4,7 @@ What a provider does wrong ends in one of three ways, decided in `_translate` an
 
     asked again, then the record fails   429, 408, 409, 5xx, time-outs, broken connections, bodies that are no reply
     the record fails at once             400 and other refusals to take this one request
-    the run stops                        401 and 403 (wrong key), 404 (wrong model or URL), spent quota, and a
+    the run stops                        401 (wrong key), 403 and 404 before any reply, spent quota, 402, and a
                                          provider that answers nobody: nothing is lost, the next start resumes
 
 A reply that came but is of no use (unparsable, cut off, empty) is a reply: it is kept, and `pipeline.asking` asks
@@ -59,12 +59,12 @@ class OpenAI(Engine):
     base_url: str = OPENAI
     """Where the server is; with its version, such as http://localhost:8000/v1."""
     api_key: Secret = None
-    """`${NAME}` of the environment variable that holds the key; by default OPENAI_API_KEY."""
+    """`${NAME}` of the environment variable that holds the key; by default OPENAI_API_KEY for OpenAI, else none."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds until a request without an answer is given up and sent again."""
     attempts: int = Field(default=6, ge=1, le=20)
     """How often a request is sent in all when the provider fails."""
-    wait: tuple[float, float] = (0.5, 30.0)
+    wait: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (0.5, 30.0)
     """Seconds before the second sending at the most, and before any later one; in between it doubles, at random."""
     structured: Structured = "json_schema"
     """How JSON is asked for at first; what the server refuses is left out from then on."""
@@ -95,7 +95,10 @@ class OpenAI(Engine):
         return self
 
     def _key(self) -> str | None:
-        return self.api_key.get_secret_value() if self.api_key else secret_from_environment("OPENAI_API_KEY")
+        """The key to send. OPENAI_API_KEY is meant for OpenAI: no other server gets it unless the recipe says so."""
+        if self.api_key:
+            return self.api_key.get_secret_value()
+        return secret_from_environment("OPENAI_API_KEY") if self.base_url == OPENAI else None
 
     def quote(self, words: str) -> str:
         """What a server or a library said, on one line of 200 characters at the most.
@@ -188,7 +191,7 @@ class _Line:
                 raise RecordFailed("http_400", self._engine.quote(_words(error))) from error
             return await self._send(request)
         except openai.OpenAIError as error:
-            _translate(error, self._engine)
+            _translate(error, self._engine, answered=self._answered > 0)
 
     def _step_down(self, tried: Structured, request: Request, error: openai.BadRequestError) -> bool:
         """Whether a 400 was about the form of the reply, and there is a humbler way to ask."""
@@ -334,7 +337,7 @@ def price(model: str, usage: Usage, base_url: str) -> float | None:
     return float(total.quantize(Decimal("1e-12")))
 
 
-def _translate(error: Exception, engine: OpenAI) -> NoReturn:
+def _translate(error: Exception, engine: OpenAI, *, answered: bool) -> NoReturn:
     """The client's error in our words: asked again, a failed record, or the end of the run."""
     match error:
         case openai.APITimeoutError():
@@ -343,23 +346,26 @@ def _translate(error: Exception, engine: OpenAI) -> NoReturn:
             cause = engine.quote(str(error.__cause__ or error))
             raise _Again("connection", f"the connection failed: {cause}") from error
         case openai.APIStatusError():
-            raise _status_error(error, engine) from error
+            raise _status_error(error, engine, answered=answered) from error
         case _:
             raise _Again("bad_body", "the body is not a reply") from error
 
 
-def _status_error(error: openai.APIStatusError, engine: OpenAI) -> PairwrightError | RecordFailed | _Again:
+def _status_error(
+    error: openai.APIStatusError, engine: OpenAI, *, answered: bool
+) -> PairwrightError | RecordFailed | _Again:
+    """A server that has `answered` others and forbids this one means this one: gateways moderate so."""
     where, status = engine.base_url, error.status_code
     words = engine.quote(_words(error))
-    if status in (401, 403):
+    if status == 401 or (status == 403 and not answered):  # noqa: PLR2004  HTTP's own numbers
         return UserError(f"the key is refused ({words})", where=where, remedy="Set the right key in the environment")
-    if status == 404:  # noqa: PLR2004  HTTP's own number
+    if status == 404 and not answered:  # noqa: PLR2004  HTTP's own number
         return UserError(
             f"no model {engine.model!r} there, or a wrong address ({words})",
             where=where,
             remedy="Check `model` and `base_url`; most servers' addresses end in /v1",
         )
-    if getattr(error, "code", None) == "insufficient_quota":
+    if status == 402 or getattr(error, "code", None) == "insufficient_quota":  # noqa: PLR2004  HTTP's own number
         return ProviderDown(
             "the account's quota is spent",
             where=where,

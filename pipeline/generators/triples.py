@@ -86,7 +86,9 @@ class Triples(Generator):
         asked = await ask_until_read(lambda text: _read(text, chunk), request, ask, self.attempts)
         written = asked.value if asked.value is not None else _before_the_cut(asked, chunk)
         if asked.code and not written:
-            raise RecordFailed(asked.code, asked.detail, asked.requests)
+            # a refusal stays in the ledger: asked again, the model would decline again, and be paid again
+            useless = () if asked.code == "refused" else asked.requests
+            raise RecordFailed(asked.code, asked.detail, useless)
         if not written:
             return Generated(candidates=(), losses=(_nothing_written(chunk),))
         candidates = [

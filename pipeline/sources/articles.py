@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.errors import UserError
+from pipeline.identity import digest
 from pipeline.options import RecipePath
 from pipeline.records import Article, Loss
 from pipeline.registry import Source, register
@@ -59,7 +60,7 @@ class Articles(Source):
     """Which column holds the text, the title, the id and so on; usual names are found without it."""
     markup: Literal["auto", "markdown", "plain"] = "auto"
     """How the texts are marked up; auto: by the file's kind, else by looking at each text."""
-    at_most: int = 5_000_000
+    at_most: int = Field(default=5_000_000, ge=1)
     """Longest article, in characters; a longer one is filed as too_long."""
     licence: str = ""
     """Licence of every article that does not state its own."""
@@ -130,7 +131,8 @@ class Articles(Source):
             )
         link = one_line(found.link)
         return Article(
-            source_id=one_line(found.source_id) or link or found.place,
+            # never the row's number: articles that come before it would move it to the other side of the split
+            source_id=one_line(found.source_id) or link or title or digest("article", text),
             title=title,
             text=text,
             author=author,

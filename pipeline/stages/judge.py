@@ -49,7 +49,10 @@ async def judge(candidates: Candidates, settings: JudgeSettings, seed: int, ask:
         )
         return await _verdict(jury[call.judge], showing, ask)
 
-    verdicts, settled = await _deliberate(settings.policy.deliberate(list(jury)), poll)
+    verdicts: tuple[Verdict, ...] = ()
+    settled = Settled(winner=None, strength=None)
+    if jury:
+        verdicts, settled = await _deliberate(settings.policy.deliberate(list(jury)), poll)
     if settings.label == "extracted":
         settled = _by_origin(x, y, verdicts)
     return _preference(candidates, verdicts, settled)
@@ -116,5 +119,10 @@ def _loss(preference: Preference) -> Loss:
         fate="failed",
         code=f"unreadable.{unreadable[0].reason.split(':')[0]}",
         detail="; ".join(f"{verdict.judge}: {verdict.reason}" for verdict in unreadable),
-        requests=tuple(request for verdict in unreadable for request in verdict.requests),
+        requests=tuple(
+            request
+            for verdict in unreadable
+            if not verdict.reason.startswith("refused")  # it would decline again, and be paid again
+            for request in verdict.requests
+        ),
     )
