@@ -124,7 +124,7 @@ MISTAKES = {
     "unknown criterion": (
         "[relevance,", "[relevence,", "14: judge.jury[0].criteria: ", "'relevence'", "Did you mean 'relevance'?",
     ),
-    "unknown label": ("label: judge", "label: jugde", "12: judge.label: ", "'judge'", "'extracted'", "'jugde'"),
+    "unknown label": ("label: judge", "label: jugde", "12: judge.label: ", "mean 'judge'?", "extracted", "'jugde'"),
     "name that is no folder": ("name: nightly", "name: a/b", "1: name: ", "'a/b'"),
     "empty section": ("gates: {at_least_pairs: 500}", "gates:", "18: gates: "),
     "key twice": ("split: {test: 0.05}", "name: again", "19: ", "'name'", "twice"),

@@ -161,13 +161,13 @@ def test_a_new_article_pays_only_for_itself(tmp_path: Path, server: ChatServer) 
 
 
 def test_chunks_that_failed_are_asked_again_by_the_next_start_and_no_others(tmp_path: Path, server: ChatServer) -> None:
-    recipe = recipe_in(tmp_path, url=server.base_url, sources=samples_in(tmp_path))
+    recipe = recipe_in(tmp_path, url=server.base_url, engine={"attempts": 1}, sources=samples_in(tmp_path))
     whole = build(recipe, tmp_path / "whole")
 
-    server.faults = [in_turn(["refusal"], times=2)]
+    server.faults = [in_turn(["500"], times=2)]
     server.__post_init__()  # turns are counted from 1 again
     first = build(recipe, tmp_path / "outputs")
-    assert first.manifest.counts["generate"].failed == {"refused": 2}
+    assert first.manifest.counts["generate"].failed == {"http_500": 2}
     assert_adds_up(first.folder)
     asked = server.counters.requests
 

@@ -196,12 +196,30 @@ def test_the_right_key_is_sent() -> None:
         assert ask(server.base_url).text == "ok"
 
 
-def test_the_key_is_taken_from_openais_own_variable_unless_the_recipe_names_one(
+def test_openais_own_key_goes_to_openai_and_to_no_other_server_unless_the_recipe_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-usual-place")
+    assert OpenAI(model="m")._key() == "sk-from-the-usual-place"
     with ChatServer(api_key="sk-from-the-usual-place") as server:
-        assert ask(server.base_url, api_key=None).text == "ok"
+        assert ask(server.base_url, api_key="${OPENAI_API_KEY}").text == "ok"
+        with pytest.raises(UserError, match="refused"):
+            ask(server.base_url, api_key=None)
+
+
+def test_what_is_forbidden_after_others_were_answered_is_a_fact_about_that_request() -> None:
+    good = {"model": "m", "choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}]}
+    for turns, kind in (([200, 403], RecordFailed), ([403], UserError), ([200, 401], UserError)):
+        statuses = iter(turns)
+        with scripted(lambda _, statuses=statuses: (next(statuses), good)) as url:
+            *_, last = ask_in_turn(url, numbered(len(turns)))
+        assert isinstance(last, kind)
+
+
+def test_a_balance_that_is_spent_is_a_provider_that_is_down() -> None:
+    with scripted(lambda _: (402, {"error": {"message": "Insufficient Balance"}})) as url:
+        (result,) = ask_in_turn(url, numbered(1))
+    assert isinstance(result, ProviderDown)
 
 
 def test_a_model_that_is_not_there_is_the_users_to_mend() -> None:
