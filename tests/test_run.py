@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ from typing import Any, NamedTuple
 import datasets
 import pytest
 
+import prompts
 from filters.self_contained import mentions
+from pipeline.errors import ProviderDown, UserError
+from pipeline.recipe import load
 from pipeline.starting import SAMPLES
 from tests.support.chat_server import ChatServer, in_turn, offline_answers
 from tests.support.command import (
@@ -250,3 +254,43 @@ def test_a_judge_that_is_biased_beyond_the_gate_ends_the_build_with_3_and_is_nam
     assert said.returncode == 3
     assert "gate missed: pairwise:writer: first_share is 1.000 [1.000, 1.000], outside 0.35 to 0.65" in said.stdout
     assert manifest_in(run_in(tmp_path / "outputs")).counts["judge"].kept == 0
+
+
+def test_a_complete_build_stays_until_a_better_one_is_complete(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    with ChatServer(answer=offline_answers(), faults=[in_turn(["500"], times=2)]) as server:
+        sources = samples_in(tmp_path)
+        recipe = recipe_in(tmp_path, url=server.base_url, engine={"attempts": 1}, sources=sources)
+        first = build(recipe, outputs)
+    before = contents(first.folder)
+    with pytest.raises(ProviderDown):  # the server is gone
+        build(recipe, outputs)
+    assert first.manifest.unanswered == 2
+    assert contents(first.folder) == before
+
+
+def test_a_prompt_that_loses_its_source_is_refused_before_anything_is_paid(tmp_path: Path) -> None:
+    bundled = (Path(prompts.__file__).parent / "pairwise.j2").read_text(encoding="utf-8")
+    (tmp_path / "mine.j2").write_text(bundled.replace("{{ second }}", "{{ second | upper }}"), encoding="utf-8")
+    with ChatServer(answer=offline_answers()) as server:
+        jury = [{"use": "pairwise", "engine": "writer", "prompt": "mine.j2"}]
+        recipe = recipe_in(tmp_path, url=server.base_url, judge={"jury": jury})
+        with pytest.raises(UserError, match="must read"):
+            build(recipe, tmp_path / "outputs")
+        assert server.counters.requests == 0
+
+
+def test_two_different_prompts_of_one_name_are_refused(tmp_path: Path) -> None:
+    for kind in ("triples", "pairwise"):
+        (tmp_path / kind).mkdir()
+        shutil.copy(Path(prompts.__file__).parent / f"{kind}.j2", tmp_path / kind / "mine.j2")
+    jury = [{"use": "pairwise", "engine": "writer", "prompt": "pairwise/mine.j2"}]
+    generate = {"use": "triples", "engine": "writer", "prompt": "triples/mine.j2"}
+    with pytest.raises(UserError, match="two different prompts are called 'mine'"):
+        build(recipe_in(tmp_path, generate=generate, judge={"jury": jury}), tmp_path / "outputs")
+
+
+def test_a_policy_that_its_jury_cannot_serve_is_refused_with_the_recipe(tmp_path: Path) -> None:
+    judge = {"jury": [{"use": "pairwise", "engine": "writer"}], "policy": {"use": "lead", "lead": 4}}
+    with pytest.raises(UserError, match="judge"):
+        load(recipe_in(tmp_path, judge=judge))

@@ -563,3 +563,14 @@ def test_an_sqlite_url_is_as_careful_as_a_path(tmp_path: Path) -> None:
     assert "not a ledger of pairwright's" in _refused(f"sqlite:///{path}").what
     (tmp_path / "notes.txt").write_text("notes")
     assert "not a database" in _refused(f"sqlite:///{tmp_path / 'notes.txt'}").what
+
+
+def test_a_reply_of_no_use_that_another_runs_chain_rests_on_is_not_forgotten(tmp_path: Path) -> None:
+    first, alone = _request(1), _request(2)
+    with closing(Ledger(str(tmp_path / "ledger.sqlite"))) as ledger:
+        ledger.keep([Exchange(request, _reply("x")) for request in (first, first.but(attempt=1), alone)])
+        ledger.forget([first.id, alone.id])
+        assert ledger.find(first.id) is not None
+        assert ledger.find(alone.id) is None
+        ledger.forget([first.id, first.but(attempt=1).id])  # nobody rests on either
+        assert ledger.count() == 0
