@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def _loaded(dataset: str, name: str, config: str | None, split: str, revision: s
     """Opens the dataset; what `datasets` raises for a wrong name is translated here and nowhere else."""
     from datasets import load_dataset, load_from_disk  # noqa: PLC0415  0.9 s that only datasets need
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try; we tell the outcome
     try:
         if any((Path(dataset) / mark).exists() for mark in _SAVED):
             saved = load_from_disk(dataset)
