@@ -14,25 +14,24 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TextIO
 
-from judges.audit import Item, Measure, alarms, audit
 from pipeline.engines.ledger import Clerk, Ledger
 from pipeline.engines.offline import EMBEDDED
 from pipeline.errors import Interrupted, ProviderDown, UserError
+from pipeline.gates import audit_of, missed
 from pipeline.identity import digest
 from pipeline.meter import Meter
-from pipeline.recipe import Gates, Loaded, Recipe
+from pipeline.recipe import Loaded, Recipe
 from pipeline.records import (
     Answer,
     Article,
     Ask,
-    Audit,
     Bill,
     Chunk,
     Decision,
@@ -62,7 +61,6 @@ from pipeline.store import (
     DatasetFacts,
     Lines,
     Manifest,
-    StageCount,
     Tally,
     adopt,
     complete,
@@ -411,7 +409,7 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
         RuntimeError: the counts do not add up: our bug, and nothing is called complete.
     """
     recipe, counts = loaded.recipe, now.tally.counts()
-    audited = audit(map(_audited, read(now.folder / PREFERENCES, Preference)), recipe.seed)
+    audited = audit_of(read(now.folder / PREFERENCES, Preference), recipe.seed)
     if facts.rows != counts["filter"].kept:
         raise RuntimeError(f"{counts['filter'].kept} pairs were kept, {facts.rows} are in the dataset")
     return Manifest(
@@ -426,39 +424,6 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
         dataset=facts,
         bill=now.meter.used.bill(),
         audit=audited,
-        missed_gates=(*_missed(recipe.gates, counts), *_biased(recipe.gates, audited)),
+        missed_gates=missed(recipe.gates, counts, audited),
         files={},
     )
-
-
-def _audited(preference: Preference) -> Item:
-    """What the audit looks at. Pairs with one instruction are drawn together: they are not independent."""
-    return Item(
-        pair=preference.candidates.instruction,
-        verdicts=preference.verdicts,
-        lengths={answer.id: len(answer.text) for answer in preference.candidates.answers},
-        winner=preference.chosen,
-    )
-
-
-def _biased(gates: Gates, audited: Audit) -> Iterator[str]:
-    bounds: dict[Measure, tuple[float, float] | None] = {
-        "first_share": gates.first_share,
-        "position_consistency": gates.position_consistency,
-        "longer_share": gates.longer_share,
-        "tie_share": gates.tie_share,
-        "unreadable_share": gates.unreadable_share,
-    }
-    for alarm in alarms(audited, {measure: bound for measure, bound in bounds.items() if bound}):
-        yield str(alarm)
-
-
-def _missed(gates: Gates, counts: dict[str, StageCount]) -> Iterator[str]:
-    pairs = counts["filter"].kept
-    if pairs < gates.at_least_pairs:
-        yield f"at_least_pairs: {pairs:,} pairs are kept, {gates.at_least_pairs:,} are wanted"
-    for stage, name in (("generate", "chunks"), ("judge", "pairs")):
-        count = counts[stage]
-        share = sum(count.failed.values()) / count.seen if count.seen else 0.0
-        if share > gates.at_most_failed:
-            yield f"at_most_failed: {share:.1%} of {name} failed, at most {gates.at_most_failed:.1%} may"

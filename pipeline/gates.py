@@ -1,0 +1,53 @@
+"""Gates before doors: what a build must reach before anything is published from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from judges.audit import Item, Measure, alarms, audit
+from pipeline.recipe import Gates
+from pipeline.records import Audit, Preference
+from pipeline.store import StageCount
+
+
+def audit_of(preferences: Iterable[Preference], seed: int) -> Audit:
+    """How the judges of a run behaved, from what they said of every pair."""
+    return audit(map(_item, preferences), seed)
+
+
+def missed(gates: Gates, counts: dict[str, StageCount], audited: Audit) -> tuple[str, ...]:
+    """Every gate that a build misses, in words."""
+    return (*_short_of(gates, counts), *_biased(gates, audited))
+
+
+def _item(preference: Preference) -> Item:
+    """What the audit looks at. Pairs with one instruction are drawn together: they are not independent."""
+    return Item(
+        pair=preference.candidates.instruction,
+        verdicts=preference.verdicts,
+        lengths={answer.id: len(answer.text) for answer in preference.candidates.answers},
+        winner=preference.chosen,
+    )
+
+
+def _biased(gates: Gates, audited: Audit) -> Iterator[str]:
+    bounds: dict[Measure, tuple[float, float] | None] = {
+        "first_share": gates.first_share,
+        "position_consistency": gates.position_consistency,
+        "longer_share": gates.longer_share,
+        "tie_share": gates.tie_share,
+        "unreadable_share": gates.unreadable_share,
+    }
+    for alarm in alarms(audited, {measure: bound for measure, bound in bounds.items() if bound}):
+        yield str(alarm)
+
+
+def _short_of(gates: Gates, counts: dict[str, StageCount]) -> Iterator[str]:
+    pairs = counts["filter"].kept
+    if pairs < gates.at_least_pairs:
+        yield f"at_least_pairs: {pairs:,} pairs are kept, {gates.at_least_pairs:,} are wanted"
+    for stage, name in (("generate", "chunks"), ("judge", "pairs")):
+        count = counts[stage]
+        share = sum(count.failed.values()) / count.seen if count.seen else 0.0
+        if share > gates.at_most_failed:
+            yield f"at_most_failed: {share:.1%} of {name} failed, at most {gates.at_most_failed:.1%} may"
