@@ -11,9 +11,10 @@
         run.json                Manifest: written last, so that it stands for a complete run
         journal.jsonl           when this run was started, by which process, and what each start paid
 
-The run id is a digest of everything that decides the outcome (recipe, prompts, articles, version), so the same work
-has the same folder: starting again resumes it, and every file but the journal is the same byte for byte however often
-it was interrupted.
+A build is written to `.staging` beside it and takes its place when it is complete, so that a retry that fails leaves
+the earlier build as it was. The run id is a digest of everything that decides the outcome (recipe, prompts,
+calibration, articles, chunks, version), so the same work has the same folder: starting again resumes it, and every
+file but the journal is the same byte for byte however often it was interrupted.
 """
 
 from __future__ import annotations
@@ -337,7 +338,7 @@ def _take(file: RawIOBase, home: Path) -> None:
 
 
 def staging(home: Path) -> Path:
-    """An empty folder for what is written before the run's id is known."""
+    """An empty folder for a build until it is complete."""
     folder = home / ".staging"
     with writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
