@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.errors import Interrupted, PairwrightError, UserError
+from pipeline.errors import GateMissed, Interrupted, PairwrightError, UserError
 
 if TYPE_CHECKING:
     from pipeline.run import Outcome
@@ -115,7 +115,8 @@ def run(recipe: Path, outputs: Path, as_json: bool) -> None:
     outcome = build(load(recipe), outputs)
     _print(outcome.manifest.model_dump_json(indent=2) if as_json else _summary(outcome))
     if outcome.manifest.missed_gates:
-        sys.exit(3)
+        missed = "; ".join(outcome.manifest.missed_gates)
+        raise GateMissed(f"gate missed: {missed}", where=str(outcome.folder), remedy="The dataset is kept as it is")
 
 
 def _summary(outcome: Outcome) -> str:

@@ -58,6 +58,7 @@ from pipeline.store import (
     LOSSES,
     MANIFEST,
     PREFERENCES,
+    TO_FORGET,
     DatasetFacts,
     Lines,
     Manifest,
@@ -237,13 +238,14 @@ class _UnderWay(NamedTuple):
 
 def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
     with closing(now.ledger), journal(now.home, now.ledger.location, now.meter.paid.bill):
-        _forget_useless_replies(now)  # should the last start have died before it came to that
+        _forget_useless_replies(now)  # should the last start have died on the way to it
         _until_done_or_stopped(now)
         _check_that_somebody_answered(now)
         manifest = _manifest(loaded, now, _write_dataset(now))
         write_text(now.folder / DATASET / "README.md", card(manifest, loaded.text))
         manifest = manifest.but(files=digests(now.folder))
         adopt(now.folder, now.home)
+        (now.home / TO_FORGET).touch()
         write_text(now.home / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
         # only now: until the run is complete, a reply of no use must come again, or resuming would not be re-running
         _forget_useless_replies(now)
@@ -251,9 +253,14 @@ def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
 
 
 def _forget_useless_replies(now: _UnderWay) -> None:
-    """Those of a complete run, so that the next one asks anew for what failed."""
-    if complete(now.home) is not None:
+    """Those of a complete run, once, so that the next start asks anew for what failed.
+
+    The mark says whether that is still to be done: a start that was killed while it asked anew must find what it paid.
+    """
+    mark = now.home / TO_FORGET
+    if mark.exists() and complete(now.home) is not None:
         now.ledger.forget(request for loss in read(now.home / LOSSES, Loss) for request in loss.requests)
+        mark.unlink()
 
 
 def _until_done_or_stopped(now: _UnderWay) -> None:

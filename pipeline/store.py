@@ -47,6 +47,8 @@ LOSSES = "5-losses.jsonl"
 DATASET = "dataset"
 MANIFEST = "run.json"
 JOURNAL = "journal.jsonl"
+TO_FORGET = ".to-forget"
+"""Marks a complete run whose useless replies are still in the ledger."""
 
 NOT_WRITABLE = frozenset(
     (

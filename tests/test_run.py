@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import signal
 import subprocess
@@ -15,10 +16,11 @@ import pytest
 
 import prompts
 from filters.self_contained import mentions
-from pipeline.errors import ProviderDown, UserError
+from pipeline.errors import Interrupted, ProviderDown, UserError
 from pipeline.recipe import load
+from pipeline.run import run
 from pipeline.starting import SAMPLES
-from tests.support.chat_server import ChatServer, in_turn, offline_answers
+from tests.support.chat_server import ChatServer, for_good, in_turn, offline_answers
 from tests.support.command import (
     FEW,
     assert_adds_up,
@@ -294,3 +296,25 @@ def test_a_policy_that_its_jury_cannot_serve_is_refused_with_the_recipe(tmp_path
     judge = {"jury": [{"use": "pairwise", "engine": "writer"}], "policy": {"use": "lead", "lead": 4}}
     with pytest.raises(UserError, match="judge"):
         load(recipe_in(tmp_path, judge=judge))
+
+
+class _Stops(io.StringIO):
+    """A log on which the last word of progress is met by Ctrl-C: all is answered, nothing is complete."""
+
+    def write(self, text: str) -> int:
+        if "chunks" in text:
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_a_start_that_asks_anew_and_is_stopped_has_not_paid_in_vain(tmp_path: Path) -> None:
+    with ChatServer(answer=offline_answers(), faults=[for_good(["empty"], share=0.3)]) as server:
+        recipe = recipe_in(tmp_path, url=server.base_url, sources=samples_in(tmp_path))
+        assert build(recipe, tmp_path / "outputs").manifest.unanswered > 0
+        server.faults = ()
+        with pytest.raises(Interrupted):
+            run(load(recipe), tmp_path / "outputs", _Stops())
+        asked = server.counters.requests
+        healed = build(recipe, tmp_path / "outputs")
+        assert server.counters.requests == asked
+    assert (healed.paid.calls, healed.manifest.unanswered) == (0, 0)

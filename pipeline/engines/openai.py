@@ -1,6 +1,6 @@
 """OpenAI, and every server that speaks its chat-completions protocol, by the openai client.
 
-What a provider does wrong ends in one of three ways, decided in `_translate` and nowhere else:
+What a provider does wrong ends in one of three ways, decided in `_send` and `_translate` and nowhere else:
 
     asked again, then the record fails   429, 408, 409, 5xx, time-outs, broken connections, bodies that are no reply
     the record fails at once             400 and other refusals to take this one request
@@ -210,7 +210,6 @@ class _WaitAsTold(wait_base):
     """As long as the server says; else a random time below a bound that doubles from attempt to attempt."""
 
     def __init__(self, first: float, longest: float) -> None:
-        self._longest = longest
         self._otherwise = wait_random_exponential(multiplier=first, max=longest)
 
     def __call__(self, retry_state: RetryCallState) -> float:
