@@ -12,17 +12,21 @@ import argparse
 import asyncio
 import os.path
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise, permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pipeline
 from judges.by_model import ModelJudge
 from judges.notes import Notes
 from judges.pairwise import Pairwise
+from pipeline.engines.ledger import Ledger
 from pipeline.engines.offline import Offline
 from pipeline.generators.triples import Triples
 from pipeline.records import Answer, Article, Chunk, Generated, Rendered, Showing
+from pipeline.registry import Workplace
 from pipeline.sources.articles import Articles
 from pipeline.stages.chunk import chunk
 from pipeline.text.settings import ChunkSettings
@@ -54,7 +58,9 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=5, help="answers per instruction")
     parser.add_argument("--sentences", type=int, default=2, help="sentences per answer")
     given = parser.parse_args()
-    asked = list(asyncio.run(_questions(given.answers, given.sentences)))
+    with TemporaryDirectory() as folder, closing(Ledger(f"{folder}/ledger.sqlite")) as ledger:
+        workplace = Workplace(logs=Path(folder), notes=ledger)
+        asked = asyncio.run(_questions(given.answers, given.sentences, workplace))
     lengths = sorted(len(answer) for question in asked for answer in question.answers)
     print(f"{len(asked)} instructions, {given.answers} answers each, median {lengths[len(lengths) // 2]} characters")
     print(f"{'judge':22} {'characters a prompt':>20} {'shared with the one before':>28}")
@@ -99,10 +105,10 @@ def _text(rendered: Rendered) -> str:
     return "".join(f"{message.role}\n{message.content}\n" for message in rendered.messages)
 
 
-async def _questions(answers: int, sentences: int) -> list[Question]:
+async def _questions(answers: int, sentences: int, workplace: Workplace) -> list[Question]:
     writer = Triples.model_validate({"engine": "one", "per_chunk": 1}, context=CONTEXT)
     found: list[Question] = []
-    async with Offline()() as ask:
+    async with Offline()(workplace) as ask:
         for article in Articles(path=SAMPLES)():
             assert isinstance(article, Article)
             for piece in chunk(article, ChunkSettings()).chunks:

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.meter import Meter
 from pipeline.recipe import Loaded
 from pipeline.run import connected, ledger_location
-from pipeline.store import writing
+from pipeline.store import LOGS, writing
 
 
 def from_recording(gold: Path, recorded: Path, strategy: str | None, to: Path) -> Calibration:
@@ -36,11 +36,11 @@ def from_recipe(gold: Path, loaded: Loaded, outputs: Path, to: Path) -> Calibrat
     if not loaded.recipe.judge.jury:
         raise UserError("the recipe has no jury", where=str(loaded.path), remedy="Name the judges under judge.jury")
     with closing(Ledger(ledger_location(loaded, outputs))) as ledger:
-        return _fit(asyncio.run(_ask(pairs, loaded, ledger)), to)
+        return _fit(asyncio.run(_ask(pairs, loaded, ledger, outputs / loaded.recipe.name / LOGS)), to)
 
 
-async def _ask(pairs: list[GoldPair], loaded: Loaded, ledger: Ledger) -> list[Trial]:
-    async with connected(loaded.recipe.engines, ledger, Meter()) as ask:
+async def _ask(pairs: list[GoldPair], loaded: Loaded, ledger: Ledger, logs: Path) -> list[Trial]:
+    async with connected(loaded.recipe.engines, ledger, Meter(), logs) as ask:
         return await poll(pairs, loaded.recipe.judge.jury, ask)
 
 

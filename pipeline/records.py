@@ -133,8 +133,12 @@ class Sampling(Record):
     """0 repeats itself, 1 is the model's own spread."""
     top_p: float | None = None
     """Smallest set of words whose probability reaches this, in (0, 1]."""
+    top_k: int | None = None
+    """Only this many of the likeliest words are drawn from; not every server takes it."""
     max_tokens: int | None = None
     """Longest reply, in tokens."""
+    seed: int | None = None
+    """Makes a server that takes it draw the same words again; each draw of a prompt has the next seed."""
 
 
 class Message(Record):
@@ -189,7 +193,7 @@ class ResponseSchema(Record):
 class Request(Identified):
     """One model call, complete. Two equal requests may share one reply."""
 
-    IDENTITY = ("model", "provider", "messages", "sampling", "response_schema", "draw", "attempt")
+    IDENTITY = ("model", "provider", "messages", "sampling", "response_schema", "labels", "draw", "attempt")
 
     engine: str
     """The recipe's name for who answers."""
@@ -203,6 +207,9 @@ class Request(Identified):
     """How the reply is drawn."""
     response_schema: ResponseSchema | None = None
     """The JSON that the reply must be, or None for free text."""
+    labels: tuple[str, ...] = ()
+    """Words one of which decides, such as a judge's A and B: without a schema the reply is one of them; in any case
+    its `odds` say how likely each was, where the server tells. Empty for a reply that decides nothing."""
     draw: int = 0
     """Which of several draws of one prompt this is, from 0."""
     attempt: int = 0
@@ -234,6 +241,8 @@ class Reply(Record):
     """`stop`: complete; `length`: cut off; `refusal`: the model or a content filter declined."""
     usage: Usage = Usage()
     """Tokens."""
+    odds: dict[str, float] | None = None
+    """Probability of each of the request's labels where the reply names one, adding up to 1; None if not told."""
     cost_usd: float | None
     """What it cost in US dollars; None if the price is not known, never 0 for that."""
     model: str
@@ -361,6 +370,8 @@ class Verdict(Record):
     """`unreadable` is a fact about the judge, never a tie and never a loss."""
     reason: str = ""
     """Why, if the judge was asked; for an unreadable verdict what went wrong."""
+    probability: float | None = Field(default=None, ge=0, le=1)
+    """How likely the judge was to name `a` rather than `b`, ties left out; None if the server does not tell."""
     requests: tuple[str, ...] = ()
     """Ids of the requests that it took."""
 

@@ -12,8 +12,9 @@ from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -55,6 +56,30 @@ class Source(Part):
         raise NotImplementedError
 
 
+class Notes(Protocol):
+    """A few words kept for good, beside the replies: written when the call returns, found by the next start."""
+
+    def note(self, key: str, words: str) -> None:
+        """Keep words under a key, in the place of any that are there."""
+
+    def noted(self, prefix: str) -> dict[str, str]:
+        """All words under keys that begin so, in the order of their keys."""
+
+    def strike(self, key: str) -> None:
+        """Drop what is kept under a key, if anything is."""
+
+
+class Workplace(NamedTuple):
+    """What an engine may use of the run around it."""
+
+    logs: Path
+    """Folder for what its server says; made by whoever writes there first."""
+    notes: Notes
+    """What must outlive the process, such as a batch that was submitted and not yet collected."""
+    wait: bool = True
+    """Whether to wait for answers that take hours; if not, ProviderDown says when to come again."""
+
+
 class Engine(Part):
     """Who answers requests."""
 
@@ -75,7 +100,7 @@ class Engine(Part):
         family = self.family or re.split(r"[^a-z]", self.model.rsplit("/", 1)[-1].lower(), maxsplit=1)[0]
         return Address(engine=name, model=self.model, provider=self.provider, family=family)
 
-    def __call__(self) -> AbstractAsyncContextManager[Ask]:
+    def __call__(self, workplace: Workplace) -> AbstractAsyncContextManager[Ask]:
         """A connection, for the length of a run."""
         raise NotImplementedError
 

@@ -41,7 +41,7 @@ from pipeline.records import (
     Request,
     Showing,
 )
-from pipeline.registry import Engine
+from pipeline.registry import Engine, Workplace
 from pipeline.report.card import card
 from pipeline.report.progress import Progress
 from pipeline.stages.chunk import chunk
@@ -55,6 +55,7 @@ from pipeline.store import (
     CHUNKS,
     DATASET,
     DECISIONS,
+    LOGS,
     LOSSES,
     MANIFEST,
     PREFERENCES,
@@ -300,7 +301,7 @@ async def _map_chunks(now: _UnderWay) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     chunks = read(now.folder / CHUNKS, Chunk)
     at_once = sum(engine.in_flight for engine in now.recipe.engines.values())
-    async with connected(now.recipe.engines, now.ledger, now.meter) as ask:
+    async with connected(now.recipe.engines, now.ledger, now.meter, now.home / LOGS) as ask:
 
         async def work(chunk: Chunk) -> Pairs:
             return await pairs_of(chunk, now.recipe, ask)
@@ -316,10 +317,11 @@ async def _map_chunks(now: _UnderWay) -> None:
 
 
 @asynccontextmanager
-async def connected(engines: Mapping[str, Engine], ledger: Ledger, meter: Meter) -> AsyncIterator[Ask]:
+async def connected(engines: Mapping[str, Engine], ledger: Ledger, meter: Meter, logs: Path) -> AsyncIterator[Ask]:
     """One `ask` for all engines: by a request's address to the right one, by way of the ledger."""
+    workplace = Workplace(logs=logs, notes=ledger)
     async with AsyncExitStack() as stack:
-        lines = {name: await stack.enter_async_context(engine()) for name, engine in engines.items()}
+        lines = {name: await stack.enter_async_context(engine(workplace)) for name, engine in engines.items()}
 
         async def dispatch(request: Request) -> Reply:
             return await lines[request.engine](request)

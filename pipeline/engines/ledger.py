@@ -24,8 +24,7 @@ from typing import Self
 
 import sqlalchemy as sa
 from pydantic import ValidationError
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -46,12 +45,21 @@ ANEW = "Move the file away; it is made anew, and replies are paid again"
 GROUP = 500
 """Most replies in one commit: keeps it below databases' limits on variables in a statement."""
 
+tables = sa.MetaData()
+
 replies = sa.Table(
     "replies",
-    sa.MetaData(),
+    tables,
     sa.Column("id", sa.String(16), primary_key=True),
     sa.Column("request", sa.LargeBinary, nullable=False, comment="the request as zlib-compressed JSON"),
     sa.Column("reply", sa.Text, nullable=False, comment="the reply as JSON"),
+)
+
+notes = sa.Table(
+    "notes",
+    tables,
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("words", sa.Text, nullable=False, comment="what an engine must know at the next start"),
 )
 
 
@@ -72,7 +80,7 @@ class Ledger:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(_alone(path))
             self._engine = sa.create_engine(location) if path is None else _sqlite(path)
-            replies.metadata.create_all(self._engine)
+            tables.create_all(self._engine)
 
     def find(self, request_id: str) -> Exchange | None:
         """A request and its reply, or None."""
@@ -100,9 +108,8 @@ class Ledger:
             for exchange in exchanges
         ]
         ids = [str(row["id"]) for row in rows]
-        insert = postgresql_insert if self._engine.dialect.name == "postgresql" else sqlite_insert
         with _translated(self.location), self._engine.begin() as connection:
-            connection.execute(insert(replies).on_conflict_do_nothing(), rows)
+            connection.execute(self._insert(replies).on_conflict_do_nothing(), rows)
             found = connection.execute(sa.select(replies.c.id, replies.c.reply).where(replies.c.id.in_(ids)))
             kept: dict[str, str] = {row.id: row.reply for row in found}
             return [Reply.model_validate_json(kept[request_id]) for request_id in ids]
@@ -124,6 +131,26 @@ class Ledger:
             return False
         later = [request.id for request in next_attempts(exchange.request)]
         return any(other not in but_not and self.find(other) is not None for other in later)
+
+    def note(self, key: str, words: str) -> None:
+        """Keep words under a key, in the place of any that are there."""
+        insert = self._insert(notes).values(key=key, words=words)
+        with _translated(self.location), self._engine.begin() as connection:
+            connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_={"words": words}))
+
+    def noted(self, prefix: str) -> dict[str, str]:
+        """All words under keys that begin so, in the order of their keys."""
+        asked = sa.select(notes).where(notes.c.key.startswith(prefix, autoescape=True)).order_by(notes.c.key)
+        with _translated(self.location), self._engine.connect() as connection:
+            return {row.key: row.words for row in connection.execute(asked)}
+
+    def strike(self, key: str) -> None:
+        """Drop what is kept under a key, if anything is."""
+        with _translated(self.location), self._engine.begin() as connection:
+            connection.execute(sa.delete(notes).where(notes.c.key == key))
+
+    def _insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        return postgresql.insert(table) if self._engine.dialect.name == "postgresql" else sqlite.insert(table)
 
     def count(self) -> int:
         """How many replies are kept."""

@@ -23,7 +23,7 @@ from pydantic import BaseModel, JsonValue
 from pipeline.errors import UserError
 from pipeline.identity import fraction
 from pipeline.records import Ask, Reply, Request
-from pipeline.registry import Engine, register
+from pipeline.registry import Engine, Workplace, register
 
 MODEL: Literal["offline-classical-1"] = "offline-classical-1"
 """Name and version: change it with anything below that changes a reply, since replies are kept under it."""
@@ -95,7 +95,7 @@ class Offline(Engine):
         """Nobody: the engine is embedded."""
         return EMBEDDED
 
-    def __call__(self) -> AbstractAsyncContextManager[Ask]:
+    def __call__(self, _workplace: Workplace) -> AbstractAsyncContextManager[Ask]:
         """Ready at once."""
         return _ready()
 

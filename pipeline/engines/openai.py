@@ -33,7 +33,7 @@ from tenacity.wait import wait_base, wait_random_exponential
 from pipeline.errors import PairwrightError, ProviderDown, RecordFailed, UserError
 from pipeline.options import Secret, secret_from_environment
 from pipeline.records import Ask, FinishReason, Reply, Request, ResponseSchema, Usage
-from pipeline.registry import Engine, register
+from pipeline.registry import Engine, Workplace, register
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -114,7 +114,7 @@ class OpenAI(Engine):
         """The server's address: the same model name elsewhere may be another model."""
         return self.base_url
 
-    def __call__(self) -> AbstractAsyncContextManager[Ask]:
+    def __call__(self, _workplace: Workplace) -> AbstractAsyncContextManager[Ask]:
         """A client for the length of a run."""
         return self._connected()
 

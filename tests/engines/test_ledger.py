@@ -574,3 +574,25 @@ def test_a_reply_of_no_use_that_another_runs_chain_rests_on_is_not_forgotten(tmp
         assert ledger.find(alone.id) is None
         ledger.forget([first.id, first.but(attempt=1).id])  # nobody rests on either
         assert ledger.count() == 0
+
+
+def test_notes_outlive_the_process_and_can_be_replaced_found_by_prefix_and_struck(tmp_path: Path) -> None:
+    with closing(Ledger(str(tmp_path / "ledger.sqlite"))) as ledger:
+        for key, words in (("batch/2", "sent"), ("batch/1", "sent"), ("batch%", "other"), ("batch/1", "collected")):
+            ledger.note(key, words)
+        ledger.strike("never kept")
+    with closing(Ledger(str(tmp_path / "ledger.sqlite"))) as ledger:
+        assert list(ledger.noted("batch/").items()) == [("batch/1", "collected"), ("batch/2", "sent")]
+        assert ledger.noted("batch%") == {"batch%": "other"}
+        ledger.strike("batch/1")
+        assert ledger.noted("batch/") == {"batch/2": "sent"}
+
+
+def test_a_ledger_from_before_there_were_notes_can_take_some(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(str(path)).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE notes")
+    with closing(Ledger(str(path))) as ledger:
+        ledger.note("key", "words")
+        assert ledger.noted("") == {"key": "words"}

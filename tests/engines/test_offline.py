@@ -28,6 +28,7 @@ from pipeline.text.settings import ChunkSettings
 from tests.support.build import (
     ENGINES,
     STEADY,
+    WORKPLACE,
     make_chunk,
     make_judge,
     make_jury,
@@ -54,7 +55,7 @@ def written() -> tuple[Generated, ...]:
     """What the engine makes of each of them."""
 
     async def everything() -> list[Generated]:
-        async with Offline()() as ask:
+        async with Offline()(WORKPLACE) as ask:
             return [await generate(piece, make_triples(), ask) for piece in sample_chunks()]
 
     return tuple(asyncio.run(everything()))
@@ -62,7 +63,7 @@ def written() -> tuple[Generated, ...]:
 
 def asked(request: Request) -> Reply:
     async def once() -> Reply:
-        async with Offline()() as ask:
+        async with Offline()(WORKPLACE) as ask:
             return await ask(request)
 
     return asyncio.run(once())
@@ -70,7 +71,7 @@ def asked(request: Request) -> Reply:
 
 def said(showing: Showing, reason: bool = False) -> str:
     async def once() -> str:
-        async with Offline()() as ask:
+        async with Offline()(WORKPLACE) as ask:
             return (await make_judge(reason=reason)(showing, ask)).said
 
     return asyncio.run(once())
@@ -198,7 +199,7 @@ def test_most_pairs_of_the_bundled_articles_are_decided_and_none_fails() -> None
     pairs = written()
 
     async def all_judged() -> list[str]:
-        async with Offline()() as ask:
+        async with Offline()(WORKPLACE) as ask:
             results = [
                 await judge(candidates, make_jury("one"), 1, ask)
                 for generated in pairs
@@ -220,7 +221,7 @@ DULL = "In general, it depends on the situation. There are several aspects."
 def judged(part: type[Rubric | Notes], showing: Showing, **options: object) -> str:
     async def once() -> str:
         made = part.model_validate({"engine": "one"} | options, context={"engines": ENGINES})
-        async with Offline()() as ask:
+        async with Offline()(WORKPLACE) as ask:
             return (await made(showing, ask)).said
 
     return asyncio.run(once())

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.engines.openai import OPENAI, OpenAI, price
 from pipeline.errors import PairwrightError, ProviderDown, RecordFailed, UserError
 from pipeline.records import Reply, Request, ResponseSchema, Sampling, Usage
-from tests.support.build import make_request
+from tests.support.build import WORKPLACE, make_request
 from tests.support.chat_server import Body, ChatServer, Kind, for_good, in_turn
 
 KEY = "sk-proj-" + "0123456789abcdefghijklmnopqrstuvwxyz" * 2
@@ -51,7 +51,7 @@ def ask_all(base_url: str, requests: Sequence[Request], **options: Any) -> list[
     """What comes of each request, all asked at once over one connection of the engine."""
 
     async def everything() -> list[Reply | BaseException]:
-        async with engine_at(base_url, **options)() as ask:
+        async with engine_at(base_url, **options)(WORKPLACE) as ask:
             return await asyncio.gather(*map(ask, requests), return_exceptions=True)  # type: ignore[arg-type]
 
     return asyncio.run(everything())
@@ -62,7 +62,7 @@ def ask_in_turn(base_url: str, requests: Sequence[Request], **options: Any) -> l
 
     async def everything() -> list[Reply | BaseException]:
         results: list[Reply | BaseException] = []
-        async with engine_at(base_url, **options)() as ask:
+        async with engine_at(base_url, **options)(WORKPLACE) as ask:
             for request in requests:
                 results.extend(await asyncio.gather(ask(request), return_exceptions=True))  # type: ignore[arg-type]
         return results
@@ -139,7 +139,7 @@ def test_a_broken_connection_fails_its_record_only_once_the_server_has_answered(
         requests = numbered(2)
 
         async def both() -> list[str]:
-            async with engine_at(server.base_url, attempts=2)() as ask:
+            async with engine_at(server.base_url, attempts=2)(WORKPLACE) as ask:
                 first = await asyncio.gather(ask(requests[0]), return_exceptions=True)  # type: ignore[arg-type]
                 server.faults = [in_turn([kind], share=1)]
                 second = await asyncio.gather(ask(requests[1]), return_exceptions=True)  # type: ignore[arg-type]

@@ -138,7 +138,7 @@ def test_the_model_is_sent_numbered_sentences_and_the_schema_of_its_reply() -> N
     assert all(f"[{number}] {text}\n" in request.messages[1].content for number, text in enumerate(SENTENCES, start=1))
     assert "Write 7 triples" in request.messages[1].content
     assert request.response_schema == SCHEMA
-    assert request.sampling.model_dump() == {"temperature": None, "top_p": 0.9, "max_tokens": 99}
+    assert request.sampling.model_dump(exclude_none=True) == {"top_p": 0.9, "max_tokens": 99}
     assert (request.engine, request.model, request.draw, request.attempt) == ("one", "offline-classical-1", 0, 0)
 
 

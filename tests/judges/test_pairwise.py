@@ -418,7 +418,7 @@ def test_without_a_reason_only_the_verdict_is_asked_for() -> None:
     _, script = heard(verdict("first"))
     assert "reason" not in script.requests[0].messages[0].content
     assert script.requests[0].response_schema in SCHEMAS.values()
-    assert script.requests[0].sampling.model_dump() == {"temperature": 0.0, "top_p": None, "max_tokens": 512}
+    assert script.requests[0].sampling.model_dump(exclude_none=True) == {"temperature": 0.0, "max_tokens": 512}
 
 
 def system_of(**options: object) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypothesis import settings
@@ -33,6 +34,7 @@ from pipeline.records import (
     Usage,
     Verdict,
 )
+from pipeline.registry import Workplace
 
 STEADY = settings(deadline=None, derandomize=True)
 """The same examples every time, however slow the machine; say `@settings(STEADY, max_examples=...)`."""
@@ -50,6 +52,29 @@ PROMPT = PromptRef(name="triples", version="0123456789abcdef")
 
 ENGINES = {name: Offline() for name in ("one", "two", "three", "four", "five")}
 """What the parts below are told to ask; a scripted `ask` tells them apart by `request.engine`."""
+
+
+class Memo:
+    """An engine's notes, kept in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    def note(self, key: str, words: str) -> None:
+        """Keep words under a key."""
+        self.kept[key] = words
+
+    def noted(self, prefix: str) -> dict[str, str]:
+        """All words under keys that begin so."""
+        return {key: self.kept[key] for key in sorted(self.kept) if key.startswith(prefix)}
+
+    def strike(self, key: str) -> None:
+        """Drop what is kept under a key."""
+        self.kept.pop(key, None)
+
+
+WORKPLACE = Workplace(logs=Path("/nonexistent"), notes=Memo())
+"""For an engine that needs nothing of the run around it."""
 
 
 class Source(NamedTuple):
