@@ -17,6 +17,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.engines.openai import OPENAI, OpenAI, price
+from pipeline.engines.wire import quote
 from pipeline.errors import PairwrightError, ProviderDown, RecordFailed, UserError
 from pipeline.records import Reply, Request, ResponseSchema, Sampling, Usage
 from tests.support.build import WORKPLACE, make_request
@@ -613,7 +614,7 @@ def test_a_reply_without_usage_has_no_cost_and_not_a_cost_of_zero() -> None:
 
 @pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 1}, {"prompt_tokens": None, "completion_tokens": None}])
 def test_what_is_not_counted_has_no_price(usage: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.engines.openai.price", lambda *_: 0.5)
+    monkeypatch.setattr("pipeline.engines.wire.price", lambda *_: 0.5)
     result = result_of(GOOD | {"usage": usage})
     assert isinstance(result, Reply)
     assert result.cost_usd is None
@@ -666,7 +667,7 @@ def test_no_part_of_the_key_is_repeated_when_the_body_is_not_json() -> None:
 
 @pytest.mark.parametrize("before", range(0, 220, 20))
 def test_no_part_of_the_key_is_left_where_a_quotation_is_cut(before: int) -> None:
-    quotation = engine_at("http://localhost:8000/v1").quote(f"{'x' * before} {KEY} and\nmore" * 2)
+    quotation = quote(f"{'x' * before} {KEY} and\nmore" * 2, KEY)
     assert len(quotation) <= 200
     assert not [piece for piece in pieces(KEY) if piece in quotation]
 
