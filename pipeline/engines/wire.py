@@ -3,7 +3,7 @@
 An engine brings its address and its key, and gets an `Ask` from `connection`; one that sends requests by another way,
 such as a batch file, takes `body_of` and `reply_of`.
 
-What a provider does wrong ends in one of three ways, decided in `_send` and `_translate` and nowhere else:
+What a provider does wrong ends in one of three ways, decided in `_post` and `_fate` and nowhere else:
 
     asked again, then the record fails   429, 408, 409, 5xx, time-outs, broken connections, bodies that are no reply
     the record fails at once             400 and other refusals to take this one request
@@ -12,62 +12,74 @@ What a provider does wrong ends in one of three ways, decided in `_send` and `_t
 
 A reply that came but is of no use (unparsable, cut off, empty) is a reply: it is kept, and `pipeline.asking` asks
 again. Not run against OpenAI itself, but against a local server over HTTP that misbehaves in each of these ways.
+
+Over bare aiohttp: the protocol is one POST, and a client library's own typing and transport would cost more time than
+all that is done here (`python benchmarks/throughput.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import AsyncIterator
+import os
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from typing import Annotated, Any, NamedTuple, TypedDict
+from urllib.request import getproxies, proxy_bypass
 
-import openai
-from genai_prices import Usage as PricedUsage
-from genai_prices import calc_price
-from pydantic import BaseModel, BeforeValidator, Field
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+import aiohttp
+from pydantic import Field
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.stop import stop_base
 from tenacity.wait import wait_base, wait_random_exponential
+from yarl import URL
 
+from pipeline.engines.completion import price, replies_of, reply_of, storable
+from pipeline.engines.dialect import OPENAI, Dialect, Structured, body_of, disobeyed, humbler
+from pipeline.engines.draws import Draws, Outcome
+from pipeline.engines.pace import LONGEST_WAIT, Heard, Pace, seconds_of
 from pipeline.errors import PairwrightError, ProviderDown, RecordFailed, UserError
-from pipeline.records import Ask, FinishReason, Reply, Request, ResponseSchema, Usage
+from pipeline.records import Ask, Reply, Request
 from pipeline.registry import Engine
 
-OPENAI = "https://api.openai.com/v1"
+__all__ = ["OPENAI", "Dialect", "Wire", "body_of", "connection", "price", "quote", "replies_of", "reply_of"]
 
 AWAY = 10
 """Fewest requests in a row that must fail with all their retries until a provider counts as down. Never fewer than
-twice what may be in flight: prompts that always fail take longest, so that at a run's end they are all that is left."""
+twice what may be in flight, and only those first sent after the last reply: prompts that always fail take longest, so
+that at a run's end they are all that is left."""
 
-LONGEST_WAIT = 300.0
-"""Seconds to wait at the most when a server says how long, so that a wrong header does not cost the night."""
+IDLE = 4.0
+"""Seconds that an idle connection is kept: vLLM closes its own after 5, and what is sent at that moment is lost."""
 
-Structured = Literal["json_schema", "json_object", "text"]
-
-STEPS: tuple[Structured, ...] = ("json_schema", "json_object", "text")
-"""From the strictest way of asking for JSON to none; a server that refuses one is asked the next, once and for all."""
-
-
-class Dialect(NamedTuple):
-    """What a server takes of what may be asked."""
-
-    structured: Structured = "json_schema"
-    """How JSON is asked for."""
+SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance"})
+"""Error codes that waiting does not mend."""
 
 
 class Wire(Engine):
     """What can be set for every server that speaks the protocol."""
 
     timeout: float = Field(default=120.0, gt=0)
-    """Seconds until a request without an answer is given up and sent again."""
+    """Seconds until a request without a whole answer is given up and sent again."""
     attempts: int = Field(default=6, ge=1, le=20)
-    """How often a request is sent in all when the provider fails."""
+    """How often a request is sent in all when the provider fails; being told to come later (429) while others are
+    served counts only half."""
     wait: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (0.5, 30.0)
     """Seconds before the second sending at the most, and before any later one; in between it doubles, at random."""
     structured: Structured = "json_schema"
     """How JSON is asked for at first; what the server refuses is left out from then on."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Most requests a minute, evenly spread; by default what the server says, or what it turns out to take."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Most tokens a minute, sent and received; by default as above."""
+
+
+class _Proxy(TypedDict, total=False):
+    proxy: URL
+    proxy_auth: aiohttp.BasicAuth | None
 
 
 class _Server(NamedTuple):
@@ -81,6 +93,17 @@ class _Server(NamedTuple):
         """What the server or a library said, fit to be shown."""
         return quote(words, self.key)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is sent with every request. The environment names OpenAI's organisation and project, for OpenAI only."""
+        named = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+        ours = {name: os.environ.get(variable) for name, variable in named.items() if self.url == OPENAI}
+        return {
+            "Authorization": f"Bearer {self.key or 'none'}",
+            "Content-Type": "application/json",
+            "User-Agent": f"pairwright/{version('pairwright')}",
+        } | {name: value for name, value in ours.items() if value}
+
 
 @asynccontextmanager
 async def connection(options: Wire, base_url: str, key: str | None) -> AsyncIterator[Ask]:
@@ -91,9 +114,29 @@ async def connection(options: Wire, base_url: str, key: str | None) -> AsyncIter
         base_url: where the server is, with its version: http://127.0.0.1:8000/v1.
         key: what is sent as `Authorization: Bearer`; it is in no message, log or URL.
     """
-    client = openai.AsyncOpenAI(api_key=key or "none", base_url=base_url, timeout=options.timeout, max_retries=0)
-    async with client:
-        yield _Line(_Server(options, base_url, key), client).ask
+    server = _Server(options, base_url, key)
+    async with aiohttp.ClientSession(
+        headers=server.headers,
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE),  # how many there are is the pace's business
+        timeout=aiohttp.ClientTimeout(total=options.timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        **_proxy(base_url),
+    ) as session:
+        yield _Line(server, session).ask
+
+
+def _proxy(url: str) -> _Proxy:
+    """The way out that the environment names (HTTPS_PROXY and so on), looked up once.
+
+    aiohttp's own `trust_env` looks it up for every request, and lets ~/.netrc stand in for the key.
+    """
+    address = URL(url)
+    proxy = getproxies().get(address.scheme)
+    if proxy is None or proxy_bypass(address.host or ""):
+        return {}
+    named = URL(proxy)
+    auth = aiohttp.BasicAuth(named.user, named.password or "") if named.user else None
+    return {"proxy": named.with_user(None), "proxy_auth": auth}
 
 
 def quote(words: str, key: str | None) -> str:
@@ -101,26 +144,44 @@ def quote(words: str, key: str | None) -> str:
 
     The key is taken out should they repeat it, and before the line is cut: a part of a key is a secret too.
     """
-    line = " ".join(_storable(words).split())
+    line = " ".join(storable(words).split())
     return (line.replace(key, "***") if key else line)[:200]
 
 
 class _Again(Exception):  # noqa: N818  not an error: a request to try again
     """The request may go well another time."""
 
-    def __init__(self, code: str, detail: str, after: float | None = None) -> None:
-        self.code, self.detail, self.after = code, detail, after
+    def __init__(self, code: str, detail: str, after: float | None = None, *, crowded: bool = False) -> None:
+        """Args: as RecordFailed; seconds to wait, if the server says; whether others were served meanwhile."""
+        self.code, self.detail, self.after, self.crowded = code, detail, after, crowded
         super().__init__(f"{code}: {detail}")
+
+
+class _Answer(NamedTuple):
+    """An HTTP answer, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    crowded: bool
+    """Whether the server took another request while this one was under way."""
 
 
 class _Line:
     """One engine's connection: sends, waits, sends again, and knows what the server can do."""
 
-    def __init__(self, server: _Server, client: openai.AsyncOpenAI) -> None:
-        self._server, self._engine, self._client = server, server.options, client
-        self._slots = asyncio.Semaphore(self._engine.in_flight)
-        self._dialect = Dialect(structured=self._engine.structured)
-        self._answered = 0
+    def __init__(self, server: _Server, session: aiohttp.ClientSession) -> None:
+        self._server, self._options, self._session = server, server.options, session
+        self._dialect = Dialect(structured=self._options.structured)
+        self._draws = Draws(self._deliver)
+        self._pace = Pace(
+            self._options.in_flight,
+            breath=self._options.wait,
+            requests_per_minute=self._options.requests_per_minute,
+            tokens_per_minute=self._options.tokens_per_minute,
+        )
+        self._usual = 0.0
+        self._replies = 0
         self._failed_in_a_row = 0
 
     async def ask(self, request: Request) -> Reply:
@@ -130,60 +191,129 @@ class _Line:
             RecordFailed: it could not be had for this request.
             UserError, ProviderDown: it cannot be had for any.
         """
-        async with self._slots:
-            try:
-                reply = await self._insist(request)
-            except _Again as failure:
-                self._count_failure(failure)
-                raise RecordFailed(failure.code, f"{failure.detail}, {self._engine.attempts} times") from failure
-        self._answered += 1
-        self._failed_in_a_row = 0
-        return reply
+        if self._dialect.choices and request.sampling.temperature != 0:  # without chance all draws are the same
+            return await self._draws.ask(request)
+        return (await self._insist([request]))[0]
 
-    def _count_failure(self, failure: _Again) -> None:
-        self._failed_in_a_row += 1
-        unreachable = failure.code == "connection" and not self._answered
-        if unreachable or self._failed_in_a_row >= max(AWAY, 2 * self._engine.in_flight):
+    async def _deliver(self, run: Sequence[Request]) -> Sequence[Outcome]:
+        """An outcome for each of several draws of one prompt: in one call, and one by one what is missing then."""
+        try:
+            replies: Sequence[Reply] = await self._insist(run)
+        except RecordFailed as failure:
+            if len(run) == 1 or failure.code not in ("http_400", "http_422"):
+                return [failure] * len(run)
+            replies = []
+        except PairwrightError as error:
+            return [error] * len(run)
+        missing = run[len(replies) :]
+        rest = await asyncio.gather(*(self._deliver([request]) for request in missing))
+        outcomes = [*replies, *(outcome for outcomes in rest for outcome in outcomes)]
+        if missing and any(isinstance(outcome, Reply) for outcome in outcomes):
+            self._dialect = self._dialect._replace(choices=False)
+        return outcomes
+
+    async def _insist(self, run: Sequence[Request]) -> list[Reply]:
+        """The replies to draws of one prompt, at least the first, however often that must be tried.
+
+        Raises:
+            RecordFailed, UserError, ProviderDown: as `ask`.
+        """
+        before = self._replies
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_Again),
+            stop=_Spent(self._options.attempts),
+            wait=_WaitAsTold(*self._options.wait),
+            reraise=True,
+        )
+
+        async def send() -> list[Reply]:
+            return await self._send(run, again=retrying.statistics["attempt_number"] > 1)
+
+        try:
+            replies: list[Reply] = await retrying(send)
+        except _Again as failure:
+            self._count_failure(failure, new=before == self._replies)
+            sent = retrying.statistics["attempt_number"]
+            raise RecordFailed(failure.code, f"{failure.detail}, {sent} times") from failure
+        self._replies += 1
+        self._failed_in_a_row = 0
+        return replies
+
+    def _count_failure(self, failure: _Again, *, new: bool) -> None:
+        self._failed_in_a_row += new
+        unreachable = failure.code == "connection" and not self._replies
+        if unreachable or self._failed_in_a_row >= max(AWAY, 2 * self._options.in_flight):
             raise ProviderDown(
                 f"the provider does not answer ({failure})",
                 where=self._server.url,
                 remedy="Check the address and the network, then start again: nothing is lost",
             ) from failure
 
-    async def _insist(self, request: Request) -> Reply:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_Again),
-            stop=stop_after_attempt(self._engine.attempts),
-            wait=_WaitAsTold(*self._engine.wait),
-            reraise=True,
-        )
-        return await retrying(self._send, request)
+    async def _send(self, run: Sequence[Request], *, again: bool) -> list[Reply]:
+        """One sending; and once more, in humbler words, whenever the server refuses the form of it."""
+        request, dialect = run[0], self._dialect
+        tokens = _about(request) + self._usual * len(run)
+        answer = await self._post(body_of(request, dialect, len(run)), tokens, first_in_line=again)
+        if answer.status == 200:  # noqa: PLR2004  HTTP's own number
+            return self._read(run, dialect, answer.body, tokens)
+        words = answer.body.decode(errors="replace")
+        lesser = humbler(dialect, request, words) if answer.status in (400, 403, 422) else None
+        if lesser is None:
+            raise _fate(answer, self._server, answered=self._replies > 0)
+        if self._dialect == dialect:
+            self._dialect = lesser
+        return await self._send(run, again=True)
 
-    async def _send(self, request: Request) -> Reply:
-        dialect = self._dialect
+    def _read(self, run: Sequence[Request], dialect: Dialect, body: bytes, tokens: float) -> list[Reply]:
         try:
-            raw = await self._client.chat.completions.with_raw_response.create(**body_of(request, dialect))
-            return reply_of(request, raw.content, self._server.url)
-        except openai.BadRequestError as error:
-            if not self._step_down(dialect.structured, request, error):
-                raise RecordFailed("http_400", self._server.quote(_words(error))) from error
-            return await self._send(request)
-        except openai.OpenAIError as error:
-            _translate(error, self._server, answered=self._answered > 0)
+            replies = replies_of(run, body, self._server.url)
         except ValueError as error:
             raise _Again("bad_body", "the body is not a reply") from error
+        received = sum(reply.usage.completion_tokens for reply in replies)
+        self._pace.correct(replies[0].usage.prompt_tokens + received - tokens)
+        self._usual += (received / len(replies) - self._usual) / min(self._replies + 1, 100)
+        if run[0].labels and replies[0].finish_reason == "stop":
+            lesser = disobeyed(dialect, run[0], replies[0].text)
+            if lesser is not None and self._dialect == dialect:
+                self._dialect = lesser
+        return replies
 
-    def _step_down(self, tried: Structured, request: Request, error: openai.BadRequestError) -> bool:
-        """Whether a 400 was about the form of the reply, and there is a humbler way to ask."""
-        if request.response_schema is None or tried == "text":
-            return False
-        if not any(
-            word in _words(error).lower() for word in ("response_format", "json_schema", "json_object", "schema")
-        ):
-            return False
-        if self._dialect.structured == tried:
-            self._dialect = self._dialect._replace(structured=STEPS[STEPS.index(tried) + 1])
-        return True
+    async def _post(self, body: dict[str, Any], tokens: float, *, first_in_line: bool) -> _Answer:
+        """The server's answer, whatever it says.
+
+        Raises:
+            _Again: none came.
+        """
+        payload = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        url = f"{self._server.url}/chat/completions"
+        began = await self._pace.enter(tokens, first_in_line=first_in_line)
+        heard: Heard | None = None
+        try:
+            async with self._session.post(url, data=payload, allow_redirects=False) as response:
+                content = await response.read()
+            heard = _heard(response)
+            return _Answer(response.status, response.headers, content, self._pace.taken_since(began))
+        except TimeoutError:
+            failure = _Again("timeout", f"no answer within {self._options.timeout:g} s")
+        except (aiohttp.ClientError, OSError) as error:
+            said = str(error) or type(error).__name__
+            failure = _Again("connection", f"the connection failed: {self._server.quote(said)}")
+        finally:
+            self._pace.leave(began, tokens, heard)
+        raise failure  # out here it does not carry the library's error along, which holds the headers
+
+
+class _Spent(stop_base):
+    """After so many sendings; being told to come later while others were served counts half."""
+
+    def __init__(self, attempts: int) -> None:
+        self._attempts, self._excused = attempts, 0
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        if isinstance(error, _Again) and error.crowded and self._excused < self._attempts:
+            self._excused += 1
+        return retry_state.attempt_number - self._excused >= self._attempts
 
 
 class _WaitAsTold(wait_base):
@@ -199,145 +329,37 @@ class _WaitAsTold(wait_base):
         return self._otherwise(retry_state)
 
 
-def body_of(request: Request, dialect: Dialect) -> dict[str, Any]:
-    """The JSON to send; only what the recipe sets is in it, since servers refuse what they do not know."""
-    sampling = request.sampling
-    body: dict[str, Any] = {
-        "model": request.model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        # OpenAI's newer models refuse the old name, most other servers do not know the new one
-        "max_completion_tokens" if request.provider == OPENAI else "max_tokens": sampling.max_tokens,
-        "response_format": _response_format(request.response_schema, dialect.structured),
-    }
-    return {key: value for key, value in body.items() if value is not None}
+def _about(request: Request) -> float:
+    """Tokens of the prompt, roughly: four characters each."""
+    return sum(len(message.content) for message in request.messages) / 4
 
 
-def _response_format(schema: ResponseSchema | None, structured: Structured) -> dict[str, Any] | None:
-    if schema is None or structured == "text":
-        return None
-    if structured == "json_object":
-        return {"type": "json_object"}
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": schema.name, "schema": schema.json_schema, "strict": True},
-    }
+def _heard(response: aiohttp.ClientResponse) -> Heard:
+    after = _retry_after(response.headers)
+    refused = response.status == 429 or (response.status == 503 and after is not None)  # noqa: PLR2004  HTTP's numbers
+    return Heard(response.headers, refused, after if refused else None)
 
 
-def _storable(words: str) -> str:
-    """The words with halves of characters (lone surrogates) replaced: JSON can carry them, and no file can."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", words)
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, milliseconds or a date: servers write all three."""
+    said = headers.get("retry-after")
+    after = seconds_of(f"{headers['retry-after-ms']}ms") if "retry-after-ms" in headers else seconds_of(said)
+    if after is None and said:
+        try:
+            after = max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+        except ValueError:
+            return None
+    return None if after is None else min(after, LONGEST_WAIT)
 
 
-Words = Annotated[str, BeforeValidator(lambda words: _storable(words) if isinstance(words, str) else words)]
+def _fate(answer: _Answer, server: _Server, *, answered: bool) -> PairwrightError | RecordFailed | _Again:
+    """A refusal in our words: asked again, a failed record, or the end of the run.
 
-
-Count = Annotated[int, Field(ge=0, lt=2**53)]
-
-
-class _PromptDetails(BaseModel):
-    cached_tokens: Count | None = None
-
-
-class _Counts(BaseModel):
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-
-
-class _Message(BaseModel):
-    content: Words | None = None
-    refusal: Words | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: Words | None = None
-
-
-class _Completion(BaseModel):
-    """What we need of a reply's body. The client itself checks nothing: it would hand us a string as a message.
-
-    Around the words anything may be missing; what is there has its right type, or the body is no reply.
+    A server that has `answered` others and forbids this one means this one: gateways moderate so.
     """
-
-    model: Words | None = None
-    choices: Annotated[list[_Choice], Field(min_length=1)]
-    usage: _Counts | None = None
-
-
-def reply_of(request: Request, body: bytes, base_url: str) -> Reply:  # noqa: ARG001  a label is told by its request
-    """What a server answered, with what it cost there.
-
-    Raises:
-        ValueError: the body is no chat completion.
-    """
-    try:
-        completion = _Completion.model_validate(json.loads(body))  # `model_validate_json` refuses half characters
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    message = completion.choices[0].message
-    model = completion.model or ""
-    counts = completion.usage or _Counts()
-    usage = _usage(counts)
-    counted = counts.prompt_tokens is not None and counts.completion_tokens is not None
-    return Reply(
-        text=message.refusal or message.content or "",
-        finish_reason="refusal" if message.refusal else _finish_reason(completion.choices[0].finish_reason),
-        usage=usage,
-        cost_usd=price(model, usage, base_url) if counted else None,
-        model=model,
-    )
-
-
-def _finish_reason(reason: str | None) -> FinishReason:
-    return {"length": "length", "content_filter": "refusal"}.get(reason or "", "stop")  # type: ignore[return-value]
-
-
-def _usage(counts: _Counts) -> Usage:
-    details = counts.prompt_tokens_details
-    return Usage(
-        prompt_tokens=counts.prompt_tokens or 0,
-        cached_tokens=(details.cached_tokens if details else 0) or 0,
-        completion_tokens=counts.completion_tokens or 0,
-    )
-
-
-def price(model: str, usage: Usage, base_url: str) -> float | None:
-    """What a call costs in US dollars, by genai-prices' list; None if it cannot be known."""
-    counted = PricedUsage(
-        input_tokens=usage.prompt_tokens,
-        cache_read_tokens=usage.cached_tokens,
-        output_tokens=usage.completion_tokens,
-    )
-    try:
-        total = calc_price(counted, model, provider_api_url=base_url).total_price
-    except (LookupError, ValueError):  # not on the list; or counts that contradict each other
-        return None
-    return float(total.quantize(Decimal("1e-12")))
-
-
-def _translate(error: Exception, server: _Server, *, answered: bool) -> NoReturn:
-    """The client's error in our words: asked again, a failed record, or the end of the run."""
-    match error:
-        case openai.APITimeoutError():
-            raise _Again("timeout", f"no answer within {server.options.timeout:g} s") from error
-        case openai.APIConnectionError():
-            cause = server.quote(str(error.__cause__ or error))
-            raise _Again("connection", f"the connection failed: {cause}") from error
-        case openai.APIStatusError():
-            raise _status_error(error, server, answered=answered) from error
-        case _:
-            raise _Again("bad_body", "the body is not a reply") from error
-
-
-def _status_error(
-    error: openai.APIStatusError, server: _Server, *, answered: bool
-) -> PairwrightError | RecordFailed | _Again:
-    """A server that has `answered` others and forbids this one means this one: gateways moderate so."""
-    where, status = server.url, error.status_code
-    words = server.quote(_words(error))
+    where, status = server.url, answer.status
+    code, said = _complaint(answer.body)
+    words = server.quote(said)
     if status == 401 or (status == 403 and not answered):  # noqa: PLR2004  HTTP's own numbers
         return UserError(f"the key is refused ({words})", where=where, remedy="Set the right key in the environment")
     if status == 404 and not answered:  # noqa: PLR2004  HTTP's own number
@@ -346,26 +368,33 @@ def _status_error(
             where=where,
             remedy="Check `model` and `base_url`; most servers' addresses end in /v1",
         )
-    if status == 402 or getattr(error, "code", None) == "insufficient_quota":  # noqa: PLR2004  HTTP's own number
+    if status in (301, 302, 307, 308) and not answered:
+        to = server.quote(answer.headers.get("location", "nowhere"))
+        return UserError(f"the server sends us to {to}", where=where, remedy="Write the right `base_url`")
+    if status == 402 or code in SPENT:  # noqa: PLR2004  HTTP's own number
         return ProviderDown(
-            "the account's quota is spent",
+            f"the account's quota is spent ({words})",
             where=where,
             remedy="Add credit, then start again: nothing is lost",
         )
     if status in (408, 409, 429) or status >= 500:  # noqa: PLR2004  HTTP's own numbers
-        code = "rate_limited" if status == 429 else f"http_{status}"  # noqa: PLR2004
-        return _Again(code, words, _retry_after(error))
+        refused = status == 429  # noqa: PLR2004  HTTP's own number
+        name = "rate_limited" if refused else f"http_{status}"
+        return _Again(name, words, _retry_after(answer.headers), crowded=refused and answer.crowded)
     return RecordFailed(f"http_{status}", words)
 
 
-def _retry_after(error: openai.APIStatusError) -> float | None:
+def _complaint(body: bytes) -> tuple[str, str]:
+    """The error's code, and what the server says: under `error` as OpenAI does, or somewhere like it."""
     try:
-        return min(max(0.0, float(error.response.headers["retry-after"])), LONGEST_WAIT)
-    except (KeyError, ValueError):
-        return None
-
-
-def _words(error: openai.APIStatusError) -> str:
-    """What the server said, as it said it: to be quoted. Never the request: its headers hold the key."""
-    body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or error.message)
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", body.decode(errors="replace")
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    inner = value.get("error", value) if isinstance(value, dict) else value
+    if not isinstance(inner, dict):
+        return "", str(inner)
+    codes = [str(inner.get(key)) for key in ("code", "type")]
+    code = next((code for code in codes if code in SPENT), codes[0])
+    return code, str(inner.get("message") or inner.get("detail") or body.decode(errors="replace"))

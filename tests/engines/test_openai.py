@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
-import openai
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -614,7 +613,7 @@ def test_a_reply_without_usage_has_no_cost_and_not_a_cost_of_zero() -> None:
 
 @pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 1}, {"prompt_tokens": None, "completion_tokens": None}])
 def test_what_is_not_counted_has_no_price(usage: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.engines.wire.price", lambda *_: 0.5)
+    monkeypatch.setattr("pipeline.engines.completion.price", lambda *_: 0.5)
     result = result_of(GOOD | {"usage": usage})
     assert isinstance(result, Reply)
     assert result.cost_usd is None
@@ -631,7 +630,7 @@ def test_half_a_character_in_a_reply_does_not_make_a_reply_that_cannot_be_kept()
     assert result.model_dump_json()
 
 
-@pytest.mark.parametrize("status", [302, 400, 405, 413, 415, 422])
+@pytest.mark.parametrize("status", [303, 400, 405, 413, 415, 422])
 def test_a_server_that_will_not_take_one_request_fails_that_record_at_once(status: int) -> None:
     with scripted(lambda _: (status, {"error": {"message": "not this one"}})) as base_url:
         (result,) = ask_all(base_url, [make_request()], attempts=1)
@@ -672,15 +671,38 @@ def test_no_part_of_the_key_is_left_where_a_quotation_is_cut(before: int) -> Non
     assert not [piece for piece in pieces(KEY) if piece in quotation]
 
 
-def test_a_broken_connection_is_told_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def breaking(*_: object, **__: object) -> None:
-        raise openai.APIConnectionError(message=f"cannot send {'x' * 150} Bearer {KEY}", request=cast("Any", None))
+def everything_about(error: BaseException) -> str:
+    """The error and whatever it carries along, as a debugger or a crash reporter would show it."""
+    chain: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and one not in chain:
+            chain.append(one)
+            todo += [one.__cause__, one.__context__]
+    return " ".join(f"{one!r} {one} {vars(one)}" for one in chain)
 
-    monkeypatch.setattr("openai.AsyncOpenAI.request", breaking)
-    (result,) = ask_all("http://localhost:1/v1", [make_request()], attempts=1)
+
+@pytest.mark.parametrize("kind", ["drop", "drop_mid", "hang", "bad_body", "429", "500"])
+def test_no_error_carries_the_key_along(kind: Kind) -> None:
+    with ChatServer(faults=[in_turn([kind], share=1)]) as server:
+        (result,) = ask_all(server.base_url, [make_request()], attempts=1, timeout=0.2)
+    assert isinstance(result, PairwrightError | RecordFailed)
+    assert not [piece for piece in pieces(KEY) if piece in everything_about(result)]
+
+
+def test_a_connection_that_cannot_be_made_is_told_without_the_key() -> None:
+    (result,) = ask_all(f"http://localhost:{unused_port()}/v1", [make_request()], attempts=1)
     assert isinstance(result, ProviderDown)
-    assert "cannot send" in str(result)
-    assert not [piece for piece in pieces(KEY) if piece in str(result)]
+    assert "connect" in str(result).lower()
+    assert not [piece for piece in pieces(KEY) if piece in everything_about(result)]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_server_that_sends_us_elsewhere_is_the_users_to_mend_and_nobody_else_gets_the_key(status: int) -> None:
+    result = result_of({"error": {"message": "moved"}}, status)
+    assert isinstance(result, UserError)
+    assert "base_url" in result.remedy
 
 
 PASTED = {"line break": f"{KEY}\n", "blank": f" {KEY}", "two breaks": f"{KEY}\r\n", "accent": f"{KEY}é"}

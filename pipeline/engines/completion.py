@@ -1,0 +1,195 @@
+"""What a chat completion says: the replies in it, and what each of them costs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from decimal import ROUND_DOWN, Decimal
+from typing import Annotated, NamedTuple
+
+from genai_prices import Usage as PricedUsage
+from genai_prices import calc_price
+from pydantic import BaseModel, BeforeValidator, Field
+
+from pipeline.engines.dialect import LABEL
+from pipeline.engines.odds import odds
+from pipeline.records import FinishReason, Reply, Request, Usage
+
+SMALLEST = Decimal("1e-12")
+"""Of a dollar: what a cost is rounded to."""
+
+AROUND = " \t\r\n\"'`*.()[]"
+"""What models put around a label that they were asked to give alone."""
+
+
+def storable(words: str) -> str:
+    """The words with halves of characters (lone surrogates) replaced: JSON can carry them, and no file can."""
+    return words if words.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", words)
+
+
+Words = Annotated[str, BeforeValidator(lambda words: storable(words) if isinstance(words, str) else words)]
+
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class _PromptDetails(BaseModel):
+    cached_tokens: Count | None = None
+
+
+class _Counts(BaseModel):
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Message(BaseModel):
+    content: Words | None = None
+    refusal: Words | None = None
+
+
+class _Choice(BaseModel):
+    index: object = None
+    message: _Message
+    finish_reason: Words | None = None
+    logprobs: object = None
+
+
+class _Completion(BaseModel):
+    """What we need of a reply's body. The client itself checks nothing: it would hand us a string as a message.
+
+    Around the words anything may be missing; what is there has its right type, or the body is no reply.
+    """
+
+    model: Words | None = None
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    usage: _Counts | None = None
+
+
+def reply_of(request: Request, body: bytes | str, base_url: str) -> Reply:
+    """What a server answered to one request, with what it cost there.
+
+    Raises:
+        ValueError: the body is no chat completion.
+    """
+    return replies_of([request], body, base_url)[0]
+
+
+def replies_of(requests: Sequence[Request], body: bytes | str, base_url: str) -> list[Reply]:
+    """What a server answered to several draws of one request: a reply for each, or for the first of them.
+
+    The call's tokens and its cost are divided so that they add up to what is billed: prompt tokens count for the first
+    reply, completion tokens by the replies' lengths, and what cannot be divided for the first.
+
+    Raises:
+        ValueError: the body is no chat completion.
+    """
+    completion = _parsed(body)
+    choices = _in_order(completion.choices)[: len(requests)]
+    shares = _divided(completion, [len(_text(choice)) for choice in choices], base_url)
+    model = completion.model or ""
+    return [_reply(*one, model=model) for one in zip(requests, choices, shares, strict=False)]
+
+
+class _Share(NamedTuple):
+    """What of a call is one reply's."""
+
+    usage: Usage
+    cost_usd: float | None
+
+
+def _parsed(body: bytes | str) -> _Completion:
+    try:
+        return _Completion.model_validate(json.loads(body))  # not `model_validate_json`, which refuses half characters
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _in_order(choices: Sequence[_Choice]) -> list[_Choice]:
+    """By their index, if they have one each: no server has to send them so."""
+    if sorted(str(choice.index) for choice in choices) != sorted(str(number) for number in range(len(choices))):
+        return list(choices)
+    return sorted(choices, key=lambda choice: int(str(choice.index)))
+
+
+def _text(choice: _Choice) -> str:
+    return choice.message.refusal or choice.message.content or ""
+
+
+def _reply(request: Request, choice: _Choice, share: _Share, *, model: str) -> Reply:
+    text, refused = _text(choice), bool(choice.message.refusal)
+    label = _label(request, text) if request.labels and not refused else None
+    reason = "refusal" if refused else _finish_reason(choice.finish_reason)
+    return Reply(
+        text=label or text,
+        finish_reason="stop" if label and reason == "length" else reason,  # all of it is there: one token may do
+        usage=share.usage,
+        odds=odds(request.labels, choice.logprobs) if request.labels and choice.logprobs else None,
+        cost_usd=share.cost_usd,
+        model=model,
+    )
+
+
+def _label(request: Request, text: str) -> str | None:
+    """The label that a reply without a form of its own comes to, whichever way it was asked for."""
+    if request.response_schema is not None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    said = value.get(LABEL) if isinstance(value, dict) else text.strip(AROUND)
+    return next((label for label in request.labels if label in (text, said)), None)
+
+
+def _finish_reason(reason: str | None) -> FinishReason:
+    return {"length": "length", "content_filter": "refusal"}.get(reason or "", "stop")  # type: ignore[return-value]
+
+
+def _divided(completion: _Completion, lengths: Sequence[int], base_url: str) -> list[_Share]:
+    """The call's tokens and its cost, for each of its replies."""
+    counts = completion.usage or _Counts()
+    usage, model = _usage(counts), completion.model or ""
+    counted = counts.prompt_tokens is not None and counts.completion_tokens is not None
+    total = price(model, usage, base_url) if counted else None
+    if len(lengths) == 1:
+        return [_Share(usage, total)]
+    later = [usage.completion_tokens * length // max(1, sum(lengths)) for length in lengths[1:]]
+    first = usage.but(completion_tokens=usage.completion_tokens - sum(later))
+    usages = [first, *(Usage(completion_tokens=tokens) for tokens in later)]
+    if total is None:
+        return [_Share(one, None) for one in usages]
+    prompt = price(model, usage.but(completion_tokens=0), base_url) or 0.0
+    costs = _costs(Decimal(str(total)), Decimal(str(prompt)), [one.completion_tokens for one in usages])
+    return [_Share(one, float(cost)) for one, cost in zip(usages, costs, strict=True)]
+
+
+def _costs(total: Decimal, prompt: Decimal, tokens: Sequence[int]) -> list[Decimal]:
+    """The prompt's cost and what cannot be divided for the first; the sum is the total, to the last decimal."""
+    words = max(Decimal(0), total - prompt) / max(1, sum(tokens))
+    later = [(words * share).quantize(SMALLEST, ROUND_DOWN) for share in tokens[1:]]
+    return [total - sum(later), *later]
+
+
+def _usage(counts: _Counts) -> Usage:
+    details = counts.prompt_tokens_details
+    return Usage(
+        prompt_tokens=counts.prompt_tokens or 0,
+        cached_tokens=(details.cached_tokens if details else 0) or 0,
+        completion_tokens=counts.completion_tokens or 0,
+    )
+
+
+def price(model: str, usage: Usage, base_url: str) -> float | None:
+    """What a call costs in US dollars, by genai-prices' list; None if it cannot be known."""
+    counted = PricedUsage(
+        input_tokens=usage.prompt_tokens,
+        cache_read_tokens=usage.cached_tokens,
+        output_tokens=usage.completion_tokens,
+    )
+    try:
+        total = calc_price(counted, model, provider_api_url=base_url).total_price
+    except (LookupError, ValueError):  # not on the list; or counts that contradict each other
+        return None
+    return float(total.quantize(SMALLEST))

@@ -1,0 +1,292 @@
+"""How fast an engine asks: as fast as its server lets it, found out on the way.
+
+One pace for all that an engine asks, whoever wants it. A call starts when there is room and no allowance is overdrawn:
+
+    room          starts at 16 calls under way and doubles with every round of answers up to the recipe's `in_flight`;
+                  halved by refusals (429), and then one more with every round
+    allowances    requests and tokens a minute: as the recipe says, as the server says (x-ratelimit headers), and as
+                  found out
+
+What is found out is a rate. A server that refuses has nothing left; when it refuses the next time, it has again nothing
+left, so what it took in between is what it gives in that time. From then on calls start evenly at that rate, which
+rises again slowly at first and then fast, so that nothing that was found out is held for ever. Calls that were sent
+before the last such finding say nothing new.
+
+A single refusal among a hundred answers slows nobody down but the request that met it: some servers refuse by chance.
+`Retry-After` is for everybody: nothing starts before it is over. A call that is slow or hangs takes the room of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+FIRST = 16
+"""Calls that start at once, before anything is known of the server."""
+
+MEMORY = 100
+"""Answers over which the share of refusals is taken, the last ones counting most."""
+
+FEW = 0.02
+"""Share of refusals that is borne: two in a row after a long good time."""
+
+BELOW = 0.97
+"""Of the rate that was found out, where it starts again."""
+
+AT_LEAST = 1.0
+"""Seconds between two findings: in less than that one round of answers is mistaken for the next."""
+
+LONGEST_WAIT = 300.0
+"""Seconds to wait at the most when a server says how long, so that a wrong header does not cost the night."""
+
+FOREVER = math.inf
+
+
+@dataclass
+class Allowance:
+    """Something that comes at a rate and is spent by calls. It may be overdrawn: then the next call waits."""
+
+    per_second: float
+    """What comes."""
+    at_most: float
+    """What can be saved up."""
+    saved: float
+    """What was there at `at`; negative if overdrawn."""
+    at: float
+    """Seconds on the event loop's clock."""
+
+    def wait(self, now: float) -> float:
+        """Seconds until it is overdrawn no more."""
+        self.saved = min(self.at_most, self.saved + (now - self.at) * self.per_second)
+        self.at = now
+        if self.saved >= 0:
+            return 0.0
+        return -self.saved / self.per_second if self.per_second > 0 else FOREVER
+
+    def spend(self, amount: float) -> None:
+        """Take so much, whether it is there or not."""
+        self.saved -= amount
+
+
+def evenly(per_second: float, now: float, burst: float = 0.0) -> Allowance:
+    """So much per second with hardly anything saved up: a timer that comes late makes up for it, no more."""
+    return Allowance(per_second, burst, 0.0, now)
+
+
+class Heard(NamedTuple):
+    """What a call's answer says about the next one."""
+
+    headers: Mapping[str, str]
+    """The answer's headers."""
+    refused: bool = False
+    """Whether the server had no room for the call."""
+    after: float | None = None
+    """Seconds after which it wants to be asked again, if it says so."""
+
+
+class Pace:
+    """Says when each call may start, and learns from how it ended."""
+
+    def __init__(
+        self,
+        at_most: int,
+        *,
+        breath: tuple[float, float] = (0.5, 30.0),
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+    ) -> None:
+        """Args: most calls under way; shortest and longest rest after a refusal; bounds that are known beforehand."""
+        self._at_most, self._breath = at_most, breath
+        now = self._now()
+        self._requests: list[Allowance] = []
+        self._tokens: list[Allowance] = []
+        if requests_per_minute is not None:
+            self._requests.append(evenly(requests_per_minute / 60, now))
+        if tokens_per_minute is not None:
+            self._tokens.append(evenly(tokens_per_minute / 60, now))
+        self._told: dict[str, Allowance] = {}
+        self._waiting: deque[tuple[asyncio.Future[float], float]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._under_way = 0
+        self._reserved = 0.0
+        self._room = float(min(FIRST, at_most))
+        self._enough = float(at_most)
+        self._resting_until = 0.0
+        self._rest = breath[0]
+        self._share = 0.0
+        self._found: Allowance | None = None
+        self._found_rate = 0.0
+        self._found_at = self._empty_at = -FOREVER
+        self._taken = 0
+        self._last_taken = -FOREVER
+
+    @property
+    def room(self) -> int:
+        """Calls that may be under way now."""
+        return int(self._room)
+
+    async def enter(self, tokens: float = 0.0, *, first_in_line: bool = False) -> float:
+        """Waits until a call of about so many tokens may start; gives the time at which it does.
+
+        Every call that has entered must leave. One that is sent again stands first in line.
+        """
+        if not self._waiting and self._wait(self._now()) <= 0:
+            return self._start(tokens)
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        (self._waiting.appendleft if first_in_line else self._waiting.append)((future, tokens))
+        self._wake()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():  # it was let in at the moment at which it gave up
+                self.leave(future.result(), tokens)
+            raise
+
+    def leave(self, began: float, tokens: float = 0.0, heard: Heard | None = None) -> None:
+        """A call is over that began then and was to take so many tokens; `heard` is None if no answer came."""
+        self._under_way -= 1
+        self._reserved -= tokens
+        if heard is not None:
+            self._listen(heard.headers)
+            if heard.refused:
+                self._refused(began, heard.after)
+            else:
+                self._taken_one()
+        self._wake()
+
+    def correct(self, tokens: float) -> None:
+        """A call took so many tokens more than it was to take, or less if negative."""
+        for allowance in self._tokens:
+            allowance.spend(tokens)
+
+    def _taken_one(self) -> None:
+        self._share -= self._share / MEMORY
+        self._taken += 1
+        self._last_taken = self._now()
+        self._rest = self._breath[0]
+        if self._room < self._at_most:
+            self._room = min(self._at_most, self._room + (1 if self._room < self._enough else 1 / self._room))
+
+    def _refused(self, began: float, after: float | None) -> None:
+        now = self._now()
+        if after is not None:
+            self._resting_until = max(self._resting_until, now + after)
+        if began <= self._found_at:
+            return
+        self._share += (1 - self._share) / MEMORY
+        if self._share > FEW:
+            self._slow_down(now, told=after is not None)
+
+    def taken_since(self, began: float) -> bool:
+        """Whether the server has taken a call since then: whoever it refuses must wait for a turn, no more."""
+        return self._last_taken > began
+
+    def _slow_down(self, now: float, *, told: bool) -> None:
+        passed = now - self._empty_at
+        if passed >= AT_LEAST:
+            if self._taken and passed < FOREVER:
+                self._found_rate = BELOW * self._taken / passed
+                self._found = evenly(self._found_rate, now, burst=1.0)
+            self._taken, self._empty_at = 0, now
+        self._found_at = now
+        self._share = FEW / 2
+        self._room = self._enough = max(1.0, self._room / 2)
+        if not told:
+            self._resting_until = max(self._resting_until, now + self._rest)
+            self._rest = min(2 * self._rest, self._breath[1])
+
+    def _listen(self, headers: Mapping[str, str]) -> None:
+        """What the server says is left, less what is on its way there."""
+        now = self._now()
+        for what, on_its_way in (("requests", float(self._under_way)), ("tokens", self._reserved)):
+            left = _number(headers.get(f"x-ratelimit-remaining-{what}"))
+            if left is None:
+                continue
+            self._told.pop(what, None)
+            reset = seconds_of(headers.get(f"x-ratelimit-reset-{what}"))
+            limit = _number(headers.get(f"x-ratelimit-limit-{what}"))
+            if reset and limit is not None and limit > left:
+                self._told[what] = Allowance((limit - left) / reset, FOREVER, left - 1 - on_its_way, now)
+            elif reset and left <= 0:
+                self._resting_until = max(self._resting_until, now + min(reset, LONGEST_WAIT))
+
+    def _start(self, tokens: float) -> float:
+        self._under_way += 1
+        self._reserved += tokens
+        for allowance in self._requests:
+            allowance.spend(1)
+        for allowance in self._tokens:
+            allowance.spend(tokens)
+        if self._found is not None:
+            self._found.spend(1)
+        for what, allowance in self._told.items():
+            allowance.spend(1 if what == "requests" else tokens)
+        return self._now()
+
+    def _wait(self, now: float) -> float:
+        """Seconds until the next call may start; infinite while one must end before."""
+        if self._under_way >= int(self._room):
+            return FOREVER
+        wait = self._resting_until - now
+        for allowance in (*self._requests, *self._tokens, *self._told.values()):
+            wait = max(wait, allowance.wait(now))
+        if self._found is not None:
+            self._found.per_second = self._found_rate * _risen(now - self._found_at)
+            wait = max(wait, self._found.wait(now))
+        return wait
+
+    def _wake(self) -> None:
+        """Lets in whoever may start, and sets the alarm for the next."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        while self._waiting:
+            future, tokens = self._waiting[0]
+            if future.done():  # gave up
+                self._waiting.popleft()
+                continue
+            now = self._now()
+            wait = self._wait(now)
+            if wait > 0:
+                if wait < FOREVER:
+                    self._alarm = asyncio.get_running_loop().call_later(wait, self._wake)
+                return
+            self._waiting.popleft()
+            future.set_result(self._start(tokens))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _risen(seconds: float) -> float:
+    """By how much a rate that was found out has risen since: 3% in 10 seconds, 3 times in a minute, 90 in two."""
+    return math.exp(min(50.0, 0.0025 * seconds + (seconds / 60) ** 3))
+
+
+def _number(words: str | None) -> float | None:
+    try:
+        return None if words is None else float(words)
+    except ValueError:
+        return None
+
+
+_PART = re.compile(r"([\d.]+)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds_of(words: str | None) -> float | None:
+    """A time as such headers write it: "120ms", "1m30s", "6.5" (seconds); None if it is none, such as a date."""
+    if not words:
+        return None
+    try:
+        if not _PART.sub("", words).strip():
+            return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(words))
+        seconds = float(words)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < _SECONDS["d"] else None  # more is a date, counted from 1970
