@@ -37,9 +37,7 @@ class Format(Filter):
         """Measured: 1 if well formed, else 0. Codes: `start`, `end`."""
         for preference in preferences:
             code = _fault(preference.chosen_answer.text)
-            yield Decision(
-                preference=preference.id, filter=self.use, keep=not code, code=code, measured=float(not code)
-            )
+            yield self.decision(preference, float(not code), code)
 
 
 def _fault(text: str) -> str:

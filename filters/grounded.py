@@ -26,14 +26,7 @@ class Grounded(Filter):
             extracted = [answer for answer in candidates.answers if answer.origin == "extracted"]
             verbatim = [answer for answer in extracted if is_verbatim(answer, candidates.source)]
             share = len(verbatim) / len(extracted) if extracted else 1.0
-            keep = share == 1.0
-            yield Decision(
-                preference=preference.id,
-                filter=self.use,
-                keep=keep,
-                code="" if keep else "not_verbatim",
-                measured=share,
-            )
+            yield self.decision(preference, share, "" if share == 1.0 else "not_verbatim")
 
 
 def is_verbatim(answer: Answer, source: Chunk) -> bool:

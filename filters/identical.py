@@ -36,13 +36,7 @@ class Identical(Filter):
         """Measured: 1 if the answers are the same after normalising, else 0. Code: `same`."""
         for preference in preferences:
             same = normalised(preference.chosen_answer.text) == normalised(preference.rejected_answer.text)
-            yield Decision(
-                preference=preference.id,
-                filter=self.use,
-                keep=not same,
-                code="same" if same else "",
-                measured=float(same),
-            )
+            yield self.decision(preference, float(same), "same" if same else "")
 
 
 def normalised(text: str) -> str:

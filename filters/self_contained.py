@@ -106,13 +106,7 @@ class SelfContained(Filter):
         """Measured: how often the instruction points at a source. Code: `names_source`."""
         for preference in preferences:
             count = mentions(preference.candidates.instruction)
-            yield Decision(
-                preference=preference.id,
-                filter=self.use,
-                keep=not count,
-                code="names_source" if count else "",
-                measured=float(count),
-            )
+            yield self.decision(preference, float(count), "names_source" if count else "")
 
 
 def mentions(instruction: str) -> int:

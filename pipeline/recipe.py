@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from pipeline.errors import UserError, did_you_mean
-from pipeline.identity import digest
+from pipeline.identity import digest, fraction
 from pipeline.options import ENVIRONMENT, Options
 from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Source, known
 from pipeline.strict_yaml import Mapping, Place, dotted, read_mapping
@@ -107,11 +107,22 @@ class Gates(Section):
     """The same for verdicts that could not be read."""
 
 
+Side = Literal["train", "test"]
+
+
 class Split(Section):
     """Which articles are held out."""
 
     test: float = Field(default=0.05, ge=0, lt=1)
     """Share of articles for the test split. An article never changes sides."""
+    apart: float | None = Field(default=0.8, ge=0.5, le=1)
+    """A pair of the train split goes if its instruction or its chosen answer is so much like one of the test split
+    (Jaccard likeness of stretches of three words): no night moves a pair, and none is tested on what it was trained
+    on. None keeps such pairs."""
+
+    def side(self, source_id: str) -> Side:
+        """The split that an article belongs to, now and in every later build."""
+        return "test" if fraction("split", source_id) < self.test else "train"
 
 
 class Recipe(Section):

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -175,6 +175,21 @@ class Policy(Part):
 
 class Filter(Part):
     """Says of each preference whether it may be published."""
+
+    whole: ClassVar[bool] = False
+    """Whether it must see all preferences before it can speak of one. It then hears only of those that the filters
+    before it and all that see one at a time keep, since a pair that is dropped anyway must not cost another its place,
+    and may go through them more than once."""
+
+    @property
+    def evidence_digest(self) -> str:
+        """Digest of what it goes by besides its options, such as a file; empty if there is nothing."""
+        return ""
+
+    def decision(self, preference: Preference, measured: float, code: str = "") -> Decision:
+        """What it says of one preference: keep it if there is no reason code."""
+        name = type(self).model_fields["use"].default
+        return Decision(preference=preference.id, filter=name, keep=not code, code=code, measured=measured)
 
     def __call__(self, preferences: Iterable[Preference]) -> Iterator[Decision]:
         """One decision per preference, in order."""

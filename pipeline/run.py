@@ -49,7 +49,7 @@ from pipeline.stages.filter import decide, loss_by
 from pipeline.stages.generate import generate
 from pipeline.stages.ingest import ingest
 from pipeline.stages.judge import judge
-from pipeline.stages.publish import kept, write_dataset
+from pipeline.stages.publish import with_articles, write_dataset
 from pipeline.store import (
     ARTICLES,
     CHUNKS,
@@ -74,6 +74,7 @@ from pipeline.store import (
     staging,
     write_text,
 )
+from pipeline.whole import decide_on_whole_build, one_at_a_time, spoken
 from pipeline.window import in_order
 from prompts import load as load_prompt
 
@@ -192,10 +193,10 @@ def try_prompts(recipe: Recipe, chunk: Chunk) -> None:
 
 
 def run_identity(loaded: Loaded, folder: Path) -> str:
-    """Digest of all that decides a run's outcome: version, recipe, prompts, calibration, articles and their chunks."""
+    """Digest of all that decides a run's outcome: version, recipe, prompts, evidence, articles and their chunks."""
     recipe = loaded.recipe
     files = [sha256_of(folder / name) for name in (ARTICLES, CHUNKS)]
-    evidence = recipe.judge.policy.evidence_digest
+    evidence = [recipe.judge.policy.evidence_digest, *(filter_.evidence_digest for filter_ in recipe.filters)]
     return digest("run", [version("pairwright"), loaded.identity, prompt_versions(recipe), evidence, *files], length=12)
 
 
@@ -241,6 +242,7 @@ def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
     with closing(now.ledger), journal(now.home, now.ledger.location, now.meter.paid.bill):
         _forget_useless_replies(now)  # should the last start have died on the way to it
         _until_done_or_stopped(now)
+        decide_on_whole_build(now.folder, now.recipe, now.tally)
         _check_that_somebody_answered(now)
         manifest = _manifest(loaded, now, _write_dataset(now))
         write_text(now.folder / DATASET / "README.md", card(manifest, loaded.text))
@@ -350,7 +352,7 @@ async def pairs_of(chunk: Chunk, recipe: Recipe, ask: Ask) -> Pairs:
         *(judge(candidates, recipe.judge, recipe.seed, ask) for candidates in generated.candidates)
     )
     decided = [item.preference for item in judged if item.preference.decided]
-    decisions = decide(decided, recipe.filters)
+    decisions = decide(decided, one_at_a_time(recipe))
     losses = [*generated.losses, *(item.loss for item in judged), *(loss_by(row) for row in decisions)]
     return Pairs(
         candidates=len(generated.candidates),
@@ -402,13 +404,9 @@ class _Files:
 
 
 def _write_dataset(now: _UnderWay) -> DatasetFacts:
-    pairs = kept(
-        read(now.folder / PREFERENCES, Preference),
-        read(now.folder / DECISIONS, Decision),
-        len(now.recipe.filters),
-        read(now.folder / ARTICLES, Article),
-    )
-    return write_dataset(now.folder / DATASET, pairs, now.home.name, now.recipe.split.test)
+    left = (item.preference for item in spoken(now.folder, now.recipe) if item.kept)
+    pairs = with_articles(left, read(now.folder / ARTICLES, Article))
+    return write_dataset(now.folder / DATASET, pairs, now.home.name, now.recipe.split)
 
 
 def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:

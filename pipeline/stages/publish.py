@@ -10,19 +10,16 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.identity import fraction
-from pipeline.records import Answer, Article, Decision, Preference, Verdict
+from pipeline.recipe import Side, Split
+from pipeline.records import Answer, Article, Preference, Verdict
 from pipeline.store import DatasetFacts, publish_file, writing
-
-Side = Literal["train", "test"]
 
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _SPANS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
@@ -69,32 +66,25 @@ class Kept(NamedTuple):
     article: Article
 
 
-def kept(
-    preferences: Iterable[Preference],
-    decisions: Iterator[Decision],
-    filters: int,
-    articles: Iterator[Article],
-) -> Iterator[Kept]:
-    """The preferences that are decided and that every filter keeps, each with its article.
+def with_articles(preferences: Iterable[Preference], articles: Iterator[Article]) -> Iterator[Kept]:
+    """The preferences that may be published, each with its article.
 
-    All three streams are in the order of the sources, so that they are read side by side, one record at a time.
+    Both streams are in the order of the sources, so that they are read side by side, one record at a time.
 
     Raises:
         RuntimeError: they do not fit together, or an extracted answer is not in its article: our bug.
     """
     article = None
     for preference in preferences:
-        if not preference.decided:
-            continue
-        said = list(islice(decisions, filters))
-        if len(said) != filters or any(decision.preference != preference.id for decision in said):
-            raise RuntimeError(f"the decisions on {preference.id} are missing")
-        if all(decision.keep for decision in said):
-            wanted = preference.candidates.source.article_id
-            while article is None or article.id != wanted:
-                article = next(articles)
-            _check_spans(preference, article)
-            yield Kept(preference, article)
+        wanted = preference.candidates.source.article_id
+        while article is None or article.id != wanted:
+            article = next(articles, None)
+            if article is None:
+                raise RuntimeError(
+                    f"the article of {preference.id} is missing, or the order is not that of the articles"
+                )
+        _check_spans(preference, article)
+        yield Kept(preference, article)
 
 
 def _check_spans(preference: Preference, article: Article) -> None:
@@ -103,12 +93,7 @@ def _check_spans(preference: Preference, article: Article) -> None:
             raise RuntimeError(f"the extracted answer of {preference.id} is not what its article says")
 
 
-def side(source_id: str, test_share: float) -> Side:
-    """The split that an article belongs to, now and in every later build."""
-    return "test" if fraction("split", source_id) < test_share else "train"
-
-
-def write_dataset(folder: Path, pairs: Iterable[Kept], run_id: str, test_share: float) -> DatasetFacts:
+def write_dataset(folder: Path, pairs: Iterable[Kept], run_id: str, split: Split) -> DatasetFacts:
     """Write `data/train-*.parquet` and, if it has rows, `data/test-*.parquet`; an earlier dataset there goes.
 
     Raises:
@@ -120,7 +105,7 @@ def write_dataset(folder: Path, pairs: Iterable[Kept], run_id: str, test_share: 
     counter = _Counter()
     with _Table(folder, "train") as train, _Table(folder, "test") as test:
         for pair in pairs:
-            to = side(pair.article.source_id, test_share)
+            to = split.side(pair.article.source_id)
             (test if to == "test" else train).add(row(pair, run_id))
             counter.add(pair, to)
     return counter.facts()

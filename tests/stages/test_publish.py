@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.records import Article, Decision, Preference, Said
+from pipeline.recipe import Split
+from pipeline.records import Article, Preference, Said
 from pipeline.stages import publish
-from pipeline.stages.publish import SCHEMA, Kept, kept, row, side, write_dataset
+from pipeline.stages.publish import SCHEMA, Kept, row, with_articles, write_dataset
 from pipeline.store import DatasetFacts
 from tests.support.build import (
     SENTENCES,
@@ -69,7 +70,7 @@ def pairs_of(articles: int, per_article: int = 2) -> list[Kept]:
 
 
 def written(folder: Path, pairs: Iterable[Kept], test: float = 0.5) -> DatasetFacts:
-    return write_dataset(folder, pairs, "run-1", test)
+    return write_dataset(folder, pairs, "run-1", Split(test=test))
 
 
 def loaded(folder: Path, cache: Path) -> Any:
@@ -91,7 +92,7 @@ def test_rows_come_back_from_the_datasets_library_as_they_were_written_in_both_s
     read = {found["id"]: found for split in splits.values() for found in split}
     assert read == {pair.preference.id: row(pair, "run-1") for pair in pairs}
     for name, split in splits.items():
-        assert all(side(found["source_id"], 0.5) == name for found in split)
+        assert all(Split(test=0.5).side(found["source_id"]) == name for found in split)
 
 
 def test_a_split_without_rows_is_absent(tmp_path: Path) -> None:
@@ -207,41 +208,20 @@ def test_a_vote_names_the_answer_by_its_fate_and_says_whether_the_chosen_one_sto
 # --- what is kept ---
 
 
-def decisions_on(preferences: Iterable[Preference], *keeps: bool) -> list[Decision]:
-    return [
-        Decision(preference=preference.id, filter=f"f{number}", keep=keep, code="" if keep else "no", measured=0)
-        for preference in preferences
-        for number, keep in enumerate(keeps)
-    ]
-
-
-def undecided(source: Source, instruction: str) -> Preference:
-    candidates = make_candidates(instruction, chunk=source.chunk)
-    return Preference(
-        candidates=candidates, verdicts=(), chosen=None, rejected=None, strength=None, reason="disagreement"
-    )
-
-
-def test_only_what_is_decided_and_kept_by_every_filter_is_published_each_with_its_own_article() -> None:
+def test_each_pair_comes_with_its_own_article() -> None:
     sources = [source_called(name) for name in ("one", "two", "three", "four")]
-    good = [pair_from(source).preference for source in sources]
-    preferences = [undecided(sources[0], "?"), good[0], good[1], undecided(sources[2], "?"), good[3]]
-    decisions = [
-        *decisions_on([good[0]], True, True),
-        *decisions_on([good[1]], True, False),
-        *decisions_on([good[3]], True, True),
-    ]
-    found = list(kept(preferences, iter(decisions), 2, iter([source.article for source in sources])))
+    left = [pair_from(source).preference for source in (sources[0], sources[0], sources[3])]
+    found = list(with_articles(left, iter([source.article for source in sources])))
     assert [(pair.preference.id, pair.article.source_id) for pair in found] == [
-        (good[0].id, "one"),
-        (good[3].id, "four"),
+        (left[0].id, "one"),
+        (left[1].id, "one"),
+        (left[2].id, "four"),
     ]
 
 
-def test_without_filters_all_that_is_decided_is_published() -> None:
-    pairs = pairs_of(2)
-    articles = [pairs[0].article, pairs[2].article]
-    assert list(kept([pair.preference for pair in pairs], iter(()), 0, iter(articles))) == pairs
+def test_a_pair_without_its_article_stops_the_dataset() -> None:
+    with pytest.raises(RuntimeError, match="article"):
+        list(with_articles([pair_from(source_called("one")).preference], iter([source_called("two").article])))
 
 
 @pytest.mark.parametrize("change", [str.upper, lambda text: text + ".", lambda text: text[1:], lambda _: "Made up."])
@@ -252,7 +232,7 @@ def test_an_extract_that_was_tampered_with_stops_the_dataset(change: Any, chosen
     false = candidates.answers[0].but(text=change(candidates.answers[0].text))
     pair = make_preference(chosen, candidates.but(answers=(false, candidates.answers[1])))
     with pytest.raises(RuntimeError, match="not what its article says"):
-        list(kept([pair], iter(()), 0, iter([source.article])))
+        list(with_articles([pair], iter([source.article])))
 
 
 def test_an_article_that_was_edited_after_it_was_cut_stops_the_dataset() -> None:
@@ -260,15 +240,7 @@ def test_an_article_that_was_edited_after_it_was_cut_stops_the_dataset() -> None
     other = make_source([*SENTENCES[:2], "Edited.", *SENTENCES[3:]])
     pair = make_preference(candidates=make_candidates(chunk=source.chunk))
     with pytest.raises(RuntimeError):
-        list(kept([pair], iter(()), 0, iter([other.article])))
-
-
-def test_decisions_that_are_missing_or_of_another_pair_stop_the_dataset() -> None:
-    first, second = (pair.preference for pair in pairs_of(1))
-    article = source_called("article-0").article
-    for decisions in ([], decisions_on([first], True), decisions_on([second], True, True)):
-        with pytest.raises(RuntimeError, match="decisions"):
-            list(kept([first], iter(decisions), 2, iter([article])))
+        list(with_articles([pair], iter([other.article])))
 
 
 # --- the split ---
@@ -281,31 +253,31 @@ IDS = st.text(min_size=1, max_size=30)
 def test_an_article_stays_on_its_side_whatever_else_is_built_and_whatever_its_text_becomes(
     source_ids: list[str], test: float
 ) -> None:
-    alone = {source_id: side(source_id, test) for source_id in source_ids}
+    alone = {source_id: Split(test=test).side(source_id) for source_id in source_ids}
     for source_id in reversed([*source_ids, "new"]):
         edited = Article(source_id=source_id, text=f"Edited: {source_id}", title="Another")
-        assert side(edited.source_id, test) == alone.get(source_id, side(source_id, test))
-    assert {source_id: side(source_id, test) for source_id in source_ids} == alone
+        assert Split(test=test).side(edited.source_id) == alone.get(source_id, Split(test=test).side(source_id))
+    assert {source_id: Split(test=test).side(source_id) for source_id in source_ids} == alone
 
 
-@given(IDS, st.floats(0, 1), st.floats(0, 1))
+@given(IDS, st.floats(0, 0.99), st.floats(0, 0.99))
 @settings(STEADY, max_examples=200)
 def test_a_larger_test_share_takes_articles_from_training_and_gives_none_back(
     source_id: str, one: float, two: float
 ) -> None:
-    if side(source_id, min(one, two)) == "test":
-        assert side(source_id, max(one, two)) == "test"
+    if Split(test=min(one, two)).side(source_id) == "test":
+        assert Split(test=max(one, two)).side(source_id) == "test"
 
 
 def test_the_side_is_the_one_that_earlier_builds_were_published_with() -> None:
     """Never change these: an article that moves from test to train spoils every comparison with an earlier build."""
-    drawn = "".join("t" if side(f"article-{number}", 0.3) == "test" else "." for number in range(40))
+    drawn = "".join("t" if Split(test=0.3).side(f"article-{number}") == "test" else "." for number in range(40))
     assert drawn == ".t..t..ttt..t.tt....t.t.t..t.t...tt..t.t"
 
 
 def test_over_many_articles_the_test_share_is_what_was_asked_for() -> None:
     for share in (0.0, 0.05, 0.5):
-        tests = sum(side(f"https://example.org/{number}", share) == "test" for number in range(4000))
+        tests = sum(Split(test=share).side(f"https://example.org/{number}") == "test" for number in range(4000))
         assert abs(tests / 4000 - share) < 0.02
 
 

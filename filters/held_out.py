@@ -1,0 +1,46 @@
+"""Drops training pairs that have a twin among the held-out ones. Part of every build: `split` in the recipe sets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.records import Decision, Preference
+from pipeline.registry import Filter
+from pipeline.text.near import Near, signature
+
+
+class HeldOut(Filter):
+    """Keeps all pairs of held-out articles, and of the others those that are not almost the same as one of them.
+
+    The pair that goes is always the one in training: the test split of one night is that of the next, and scores can
+    be compared. Instruction and chosen answer are compared apart from one another, since each alone gives it away.
+    """
+
+    use: Literal["split"] = "split"
+    whole: ClassVar[bool] = True
+    articles: frozenset[str]
+    """Ids of the articles that are held out."""
+    likeness: float = Field(ge=0.5, le=1)
+    """Jaccard likeness of two texts' stretches of three words from which they count as almost the same."""
+
+    def __call__(self, preferences: Iterable[Preference]) -> Iterator[Decision]:
+        """Measured: the likeness to a held-out pair, 0 if there is none. Code: `near_held_out`."""
+        instructions, answers = Near[str](self.likeness), Near[str](self.likeness)
+        for preference in preferences:
+            if self._held_out(preference):
+                instructions.remember(preference.id, signature(preference.candidates.instruction))
+                answers.remember(preference.id, signature(preference.chosen_answer.text))
+        for preference in preferences:
+            measured = 0.0 if self._held_out(preference) else self._likeness(preference, instructions, answers)
+            yield self.decision(preference, measured, "near_held_out" if measured else "")
+
+    def _held_out(self, preference: Preference) -> bool:
+        return preference.candidates.source.article_id in self.articles
+
+    def _likeness(self, preference: Preference, instructions: Near[str], answers: Near[str]) -> float:
+        found = instructions.find(signature(preference.candidates.instruction))
+        found = found or answers.find(signature(preference.chosen_answer.text))
+        return found[1] if found else 0.0

@@ -1,0 +1,22 @@
+"""Words of a text in any script, as what counts words needs them."""
+
+from __future__ import annotations
+
+import re
+
+CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+"""Scripts that write no blanks between words: every character counts as one."""
+
+_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
+
+
+def words(text: str) -> list[str]:
+    """Its words in lower case, in order; marks and blanks are none, and every CJK character is one."""
+    return _WORD.findall(text.lower())
+
+
+def shingles(text: str, size: int) -> list[str]:
+    """Every stretch of `size` words, in order; of a shorter text the whole, of one without words nothing."""
+    found = words(text)
+    last = max(len(found) - size, 0)
+    return [" ".join(found[start : start + size]) for start in range(last + 1)] if found else []

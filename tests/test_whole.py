@@ -1,0 +1,107 @@
+"""Whole builds: what compares pairs with one another speaks when all are there, and every count still adds up."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from filters.near_duplicate import NearDuplicate
+from pipeline.recipe import Split
+from pipeline.starting import SAMPLES
+from tests.support.command import assert_adds_up, build, contents, lines_of, manifest_in, recipe_in, run_in
+
+
+def twins_in(folder: Path) -> list[dict[str, str]]:
+    """The same article under several names, each with a line of its own, so that no two texts are equal."""
+    (folder / "articles").mkdir()
+    text = (SAMPLES / "bees.md").read_text(encoding="utf-8")
+    for name in "abcdefghij":
+        (folder / "articles" / f"{name}.md").write_text(f"{text}\n\nThis copy is called {name}.\n", encoding="utf-8")
+    return [{"use": "articles", "path": "articles"}]
+
+
+def losses_of(folder: Path, code: str) -> list[str]:
+    return [loss["record"] for loss in lines_of(folder / "5-losses.jsonl") if loss["code"] == code]
+
+
+def sides(folder: Path, split: Split) -> dict[str, set[str]]:
+    """Instructions on each side."""
+    found: dict[str, set[str]] = {"train": set(), "test": set()}
+    source = {article["id"]: article["source_id"] for article in lines_of(folder / "1-articles.jsonl")}
+    dropped = {decision["preference"] for decision in lines_of(folder / "4-decisions.jsonl") if not decision["keep"]}
+    for pair in lines_of(folder / "3-preferences.jsonl"):
+        if pair["chosen"] and pair["id"] not in dropped:
+            candidates = pair["candidates"]
+            found[split.side(source[candidates["source"]["article_id"]])].add(candidates["instruction"])
+    return found
+
+
+def test_near_duplicates_of_all_articles_are_found_and_the_counts_add_up(tmp_path: Path) -> None:
+    filters = [{"use": name} for name in ("length", "format", "identical", "grounded", "self-contained")]
+    filters.insert(1, {"use": "near-duplicate"})
+    recipe = recipe_in(tmp_path, sources=twins_in(tmp_path), filters=filters, split={"test": 0})
+    folder = build(recipe, tmp_path / "outputs").folder
+    counts = manifest_in(folder).counts["filter"]
+    seen = counts.dropped["near-duplicate.seen"]
+    assert seen == len(losses_of(folder, "near-duplicate.seen")) > counts.kept > 0
+    assert counts.seen == counts.kept + sum(counts.dropped.values())
+    decided = [
+        item["preference"] for item in lines_of(folder / "4-decisions.jsonl") if item["filter"] == "near-duplicate"
+    ]
+    assert len(decided) == counts.kept + seen, "it hears only of what the other filters keep"
+    assert manifest_in(folder).dataset.rows == counts.kept
+
+
+def test_no_pair_of_the_train_split_has_a_twin_among_the_held_out(tmp_path: Path) -> None:
+    split = Split(test=0.5)
+    sources = twins_in(tmp_path)
+    for apart, shared in ((0.8, False), (None, True)):
+        recipe = recipe_in(tmp_path, sources=sources, split={"test": 0.5, "apart": apart})
+        folder = build(recipe, tmp_path / "outputs").folder
+        found = sides(folder, split)
+        assert found["test"]
+        assert bool(found["train"] & found["test"]) == shared
+        assert bool(losses_of(folder, "split.near_held_out")) != shared
+        assert_adds_up(folder)
+
+
+def test_the_held_out_pairs_are_the_same_whatever_articles_come_later(tmp_path: Path) -> None:
+    split, sources = Split(test=0.5), twins_in(tmp_path)
+    recipe = recipe_in(tmp_path, sources=sources, split={"test": 0.5})
+    before = sides(build(recipe, tmp_path / "outputs").folder, split)["test"]
+    shutil.copy(SAMPLES / "tides.md", tmp_path / "articles" / "0.md")
+    after = sides(build(recipe, tmp_path / "outputs").folder, split)["test"]
+    assert before <= after
+
+
+def test_a_build_that_was_stopped_before_its_last_pass_comes_out_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = twins_in(tmp_path)
+    recipe = recipe_in(tmp_path, sources=sources, filters=[{"use": "near-duplicate"}], split={"test": 0})
+    outcome = build(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(NearDuplicate, "__call__", _struck)
+        with pytest.raises(OSError, match="struck"):
+            build(recipe, tmp_path / "stopped")
+    again = build(recipe, tmp_path / "stopped")
+    assert again.paid.calls == 0
+    assert contents(again.folder) == contents(outcome.folder)
+
+
+def _struck(*_: object) -> None:
+    raise OSError("struck by lightning")
+
+
+def test_the_order_of_passes_is_that_of_the_recipe(tmp_path: Path) -> None:
+    filters = [{"use": "balance", "longer_share": [0, 1]}, {"use": "near-duplicate"}, {"use": "length"}]
+    recipe = recipe_in(tmp_path, sources=twins_in(tmp_path), filters=filters, split={"test": 0})
+    folder = build(recipe, tmp_path / "outputs").folder
+    rows: dict[str, list[str]] = {}
+    for decision in lines_of(folder / "4-decisions.jsonl"):
+        rows.setdefault(decision["preference"], []).append(decision["filter"])
+    assert {tuple(row) for row in rows.values()} <= {("length",), ("length", "balance", "near-duplicate")}
+    assert len({tuple(row) for row in rows.values()}) >= 1
+    assert run_in(tmp_path / "outputs") == folder
