@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal
 
 from filters.identical import normalised
-from pipeline.identity import digest
 from pipeline.records import Decision, Preference
 from pipeline.registry import Filter, register
 
@@ -24,17 +23,15 @@ class Contradicting(Filter):
 
     def __call__(self, preferences: Iterable[Preference]) -> Iterator[Decision]:
         """Measured: 1 if another pair says the opposite, else 0. Code: `other_way_round`."""
-        said = {leaning(*_texts(preference)) for preference in preferences}
+        said = {leaning(preference) for preference in preferences}
         for preference in preferences:
-            instruction, chosen, rejected = _texts(preference)
-            found = leaning(instruction, rejected, chosen) in said
+            instruction, chosen, rejected = leaning(preference)
+            found = (instruction, rejected, chosen) in said
             yield self.decision(preference, float(found), "other_way_round" if found else "")
 
 
-def _texts(preference: Preference) -> tuple[str, str, str]:
-    return preference.candidates.instruction, preference.chosen_answer.text, preference.rejected_answer.text
-
-
-def leaning(instruction: str, chosen: str, rejected: str) -> str:
-    """Digest of which text is preferred to which, for what."""
-    return digest("leaning", [normalised(text) for text in (instruction, chosen, rejected)])
+def leaning(preference: Preference) -> tuple[int, int, int]:
+    """Hashes of the normalised instruction, chosen and rejected answer: what is preferred to what, for what."""
+    texts = preference.candidates.instruction, preference.chosen_answer.text, preference.rejected_answer.text
+    instruction, chosen, rejected = (hash(normalised(text)) for text in texts)
+    return instruction, chosen, rejected

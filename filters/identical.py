@@ -18,8 +18,9 @@ EMPHASIS = re.compile(r"(?<!\w)(\*{1,3}|_{1,3})(?=\S)(.{1,500}?)(?<=\S)\1(?!\w)"
 
 _MARKS = r"[-‐–—.,:;!?·¿¡。、؟،؛۔।॥։።፣]"
 
-SENTENCE_MARKS = re.compile(rf"(?<!{_MARKS}){_MARKS}++(?=[^\W\d]|[)\]}}]|$)")
-"""Sentence marks and hyphens before a letter, a closing bracket or the end: in `-5`, `3.5` and `a != b` they count."""
+SENTENCE_MARKS = re.compile(rf"{_MARKS}(?<!{_MARKS}{_MARKS}){_MARKS}*+(?=[^\W\d]|[)\]}}]|$)")
+"""Sentence marks and hyphens before a letter, a closing bracket or the end: in `-5`, `3.5` and `a != b` they count. It
+begins with a mark, and looks back after it: that way round it is twice as quick."""
 
 
 @register("filter")
@@ -44,7 +45,20 @@ def normalised(text: str) -> str:
 
     Every other mark stays: in code and numbers it carries the meaning (`a / b`, `a % b`, `x[0]`).
     """
-    folded = EMPHASIS.sub(r"\2", unicodedata.normalize("NFKC", text).casefold())
-    # Z and C: blanks, line ends, and marks that are not seen
-    close = "".join(mark for mark in folded if mark not in QUOTES and unicodedata.category(mark)[0] not in "ZC")
-    return SENTENCE_MARKS.sub("", close)
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    folded = plain.casefold()
+    if "*" in folded or "_" in folded:
+        folded = EMPHASIS.sub(r"\2", folded)
+    return SENTENCE_MARKS.sub("", folded.translate(_UNSEEN))
+
+
+class _Unseen(dict[int, int | None]):
+    """Quotes, blanks, line ends and marks that are not seen map to nothing; each character is looked up once."""
+
+    def __missing__(self, code: int) -> int | None:
+        unseen = chr(code) in QUOTES or unicodedata.category(chr(code))[0] in "ZC"
+        self[code] = None if unseen else code
+        return self[code]
+
+
+_UNSEEN = _Unseen()

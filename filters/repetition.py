@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipeline.records import Decision, Preference
 from pipeline.registry import Filter, register
-from pipeline.text.words import shingles, words
+from pipeline.text.words import words
 
 STRETCH = 5
 """Words in a row that count as said again."""
@@ -44,7 +44,8 @@ class Repetition(Filter):
 
 def repeated(text: str) -> float:
     """Share of a text's stretches of five words that stood in it before; 0 for fewer than thirty words."""
-    if len(words(text)) < ENOUGH:
+    said = words(text)
+    if len(said) < ENOUGH:
         return 0.0
-    stretches = shingles(text, STRETCH)
+    stretches = list(zip(*(said[place:] for place in range(STRETCH)), strict=False))
     return 1 - len(set(stretches)) / len(stretches)
