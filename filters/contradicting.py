@@ -23,9 +23,9 @@ class Contradicting(Filter):
 
     def __call__(self, preferences: Iterable[Preference]) -> Iterator[Decision]:
         """Measured: 1 if another pair says the opposite, else 0. Code: `other_way_round`."""
-        said = {leaning(preference) for preference in preferences}
-        for preference in preferences:
-            instruction, chosen, rejected = leaning(preference)
+        leanings = [leaning(preference) for preference in preferences]
+        said = set(leanings)
+        for preference, (instruction, chosen, rejected) in zip(preferences, leanings, strict=True):
             found = (instruction, rejected, chosen) in said
             yield self.decision(preference, float(found), "other_way_round" if found else "")
 

@@ -142,6 +142,42 @@ def show(run: str, record: str | None, outputs: Path, ledger: str | None) -> Non
     _print(tell(run, record, outputs, ledger))
 
 
+@cli.command(epilog="pairwright audit org/name@v2026.11.20 --sources articles/")
+@click.argument("dataset")
+@click.option("--config", help="Which configuration of a dataset that has several.")
+@click.option("--split", help="Which split; by default all.")
+@click.option("--sources", type=click.Path(path_type=Path), help="Articles in which the chosen answers should stand.")
+@click.option("--benchmark", "benchmarks", multiple=True, help="Questions that no row may hold: a file, or an id.")
+@click.option("--flagged", type=click.Path(path_type=Path), help="Write the places of all rows with a fault there.")
+@OUTPUTS
+@JSON
+def audit(
+    dataset: str,
+    *,
+    config: str | None,
+    split: str | None,
+    sources: Path | None,
+    benchmarks: tuple[str, ...],
+    flagged: Path | None,
+    outputs: Path,
+    as_json: bool,
+) -> None:
+    """Say what is wrong with a preference dataset: ours, a peer's, one from the Hub.
+
+    DATASET is a run, a folder or a file of rows (.parquet, .jsonl, .json, .csv), or an id on the Hub such as org/name
+    or org/name@revision. Exit code 3 if a measure is unfit.
+    """
+    from pipeline.audit import audit_dataset
+
+    quality, text = audit_dataset(
+        dataset, outputs, config=config, split=split, sources=sources, benchmarks=benchmarks, flagged=flagged
+    )
+    _print(quality.model_dump_json(indent=2) if as_json else text)
+    if quality.outlook == "unfit":
+        unfit = ", ".join(measure.name for measure in quality.measures if measure.outlook == "unfit")
+        raise GateMissed(f"unfit: {unfit}", where=dataset, remedy="Mend it, or filter it, before training on it")
+
+
 @cli.group("judge", cls=_Group, epilog="pairwright judge calibrate gold.jsonl --replay judgments.jsonl")
 def judge_() -> None:
     """Learn which judge to trust."""

@@ -510,6 +510,39 @@ class Audit(Record):
     human-labelled pairs 1.3 of 4 (by the errors against gold 1.4). None for fewer than two judges."""
 
 
+Outlook = Literal["good", "look", "unfit"]
+
+
+class Measure(Record):
+    """One thing that was measured of a dataset, and what it means."""
+
+    name: str
+    """What, in a word or two."""
+    value: float
+    """A share in 0..1 unless the words say otherwise."""
+    outlook: Outlook
+    """`good`; `look`: a person should; `unfit`: do not train on it before this is mended."""
+    words: str
+    """The same in words, with counts."""
+    rows: tuple[str, ...] = ()
+    """A few rows that it is about."""
+
+
+class Quality(Record):
+    """What is wrong with a dataset, and what is not."""
+
+    rows: int
+    """Rows of all splits."""
+    measures: tuple[Measure, ...]
+    """In a fixed order; what could not be measured is missing."""
+
+    @property
+    def outlook(self) -> Outlook:
+        """The gravest of all."""
+        found = {measure.outlook for measure in self.measures}
+        return "unfit" if "unfit" in found else "look" if "look" in found else "good"
+
+
 Stage = Literal["ingest", "chunk", "generate", "parse", "judge", "filter"]
 
 

@@ -1,0 +1,72 @@
+"""Looks any preference dataset over: reads its rows, measures them, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from filters.contamination import Benchmark, Questions, texts_of
+from pipeline.errors import UserError
+from pipeline.quality.grounds import Grounds
+from pipeline.quality.measure import audit, worth
+from pipeline.quality.rows import read_rows
+from pipeline.records import Loss, Quality
+from pipeline.report.quality import told
+from pipeline.sources.articles import Articles
+from pipeline.store import find_run, writing
+
+
+def audit_dataset(
+    dataset: str,
+    outputs: Path,
+    *,
+    config: str | None = None,
+    split: str | None = None,
+    sources: Path | None = None,
+    benchmarks: tuple[str, ...] = (),
+    flagged: Path | None = None,
+) -> tuple[Quality, str]:
+    """What is wrong with a dataset, as a record and as text.
+
+    Args:
+        dataset: as `read_rows` takes it, or the name of a run.
+        outputs: where runs are.
+        config: which configuration, if it has several.
+        split: which split; by default all.
+        sources: articles in which the chosen answers should stand.
+        benchmarks: files or ids on the Hub of questions that no row may hold.
+        flagged: a file for the places of all rows with a fault, by kind, as JSON.
+
+    Raises:
+        UserError: the dataset, the articles or a benchmark cannot be read.
+        ProviderDown: the Hub cannot be reached.
+    """
+    grounds = Grounds(_texts(sources)) if sources is not None else None
+    questions = Questions(text for name in benchmarks for text in texts_of(_benchmark(name))) if benchmarks else None
+    rows = read_rows(_found(dataset, outputs), config=config, split=split)
+    quality, places = audit(rows, grounds=grounds, questions=questions)
+    if flagged is not None:
+        with writing(flagged):
+            flagged.write_text(json.dumps(places, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return quality, told(quality, dataset, worth(quality.rows))
+
+
+def _found(dataset: str, outputs: Path) -> str:
+    """A run by its name; whatever is a path, or looks like an id on the Hub, as it stands."""
+    is_run = not Path(dataset).exists() and (outputs / dataset.partition("@")[0]).is_dir()
+    return str(find_run(dataset, outputs)) if is_run else dataset
+
+
+def _benchmark(name: str) -> Benchmark:
+    return Benchmark(path=Path(name)) if Path(name).is_file() else Benchmark(dataset=name)
+
+
+def _texts(sources: Path) -> Iterator[str]:
+    count = 0
+    for found in Articles(path=sources)():
+        if not isinstance(found, Loss):
+            count += 1
+            yield found.text
+    if not count:
+        raise UserError("no article could be read", where=str(sources), remedy="Name a file or folder of articles")
