@@ -9,7 +9,7 @@ from pathlib import Path
 from filters.contamination import Benchmark, Questions, texts_of
 from pipeline.errors import UserError
 from pipeline.quality.grounds import Grounds
-from pipeline.quality.measure import audit, worth
+from pipeline.quality.measure import audit
 from pipeline.quality.rows import read_rows
 from pipeline.records import Loss, Quality
 from pipeline.report.quality import told
@@ -49,7 +49,7 @@ def audit_dataset(
     if flagged is not None:
         with writing(flagged):
             flagged.write_text(json.dumps(places, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    return quality, told(quality, dataset, worth(quality.rows))
+    return quality, told(quality, dataset)
 
 
 def _found(dataset: str, outputs: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from judges.audit import Item, Measure, alarms, audit
 from pipeline.recipe import Gates
-from pipeline.records import Audit, Preference
+from pipeline.records import Audit, Outlook, Preference, Quality
 from pipeline.store import StageCount
 
 
@@ -15,9 +15,9 @@ def audit_of(preferences: Iterable[Preference], seed: int) -> Audit:
     return audit(map(_item, preferences), seed)
 
 
-def missed(gates: Gates, counts: dict[str, StageCount], audited: Audit) -> tuple[str, ...]:
+def missed(gates: Gates, counts: dict[str, StageCount], audited: Audit, quality: Quality) -> tuple[str, ...]:
     """Every gate that a build misses, in words."""
-    return (*_short_of(gates, counts), *_biased(gates, audited))
+    return (*_short_of(gates, counts), *_biased(gates, audited), *_unfit(gates, quality))
 
 
 def _item(preference: Preference) -> Item:
@@ -40,6 +40,17 @@ def _biased(gates: Gates, audited: Audit) -> Iterator[str]:
     }
     for alarm in alarms(audited, {measure: bound for measure, bound in bounds.items() if bound}):
         yield str(alarm)
+
+
+def _unfit(gates: Gates, quality: Quality) -> Iterator[str]:
+    for measure in quality.measures:
+        if (
+            GRAVITY[measure.outlook] > GRAVITY[gates.quality] and measure.name != "rows"
+        ):  # that is what at_least_pairs is for
+            yield f"quality: {measure.name} is {measure.outlook}: {measure.words}"
+
+
+GRAVITY: dict[Outlook, int] = {"good": 0, "look": 1, "unfit": 2}
 
 
 def _short_of(gates: Gates, counts: dict[str, StageCount]) -> Iterator[str]:

@@ -28,8 +28,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pipeline.errors import UserError, did_you_mean
 from pipeline.identity import digest, fraction
 from pipeline.options import ENVIRONMENT, Options
+from pipeline.records import Outlook
 from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Source, known
 from pipeline.strict_yaml import Mapping, Place, dotted, read_mapping
+from pipeline.text.private import Kind
 from pipeline.text.settings import ChunkSettings
 
 
@@ -95,6 +97,9 @@ class Gates(Section):
     at_most_failed: float = Field(default=1.0, ge=0, le=1)
     """Largest share, of chunks or of pairs to be judged, that may fail."""
 
+    quality: Outlook = "look"
+    """The gravest that the dataset's own audit may say of any measure: `good`, `look` (a person should), `unfit`."""
+
     first_share: Bounds | None = None
     """Lowest and highest share of a judge's verdicts for the answer shown first; fair is 0.5, usual [0.35, 0.65]."""
     position_consistency: Bounds | None = None
@@ -144,6 +149,9 @@ class Recipe(Section):
     """How answers are compared."""
     filters: tuple[Annotated[Filter, OneOf("filter")], ...] = ()
     """Which pairs are good enough, in order: the first that says no gives the reason."""
+    mask: tuple[Kind, ...] = ()
+    """What is replaced in the dataset's texts by its kind, as in `<EMAIL>`: `secret`, `email`, `phone`. The run's own
+    files keep the texts as they are; the filter `private` drops such pairs instead."""
     gates: Gates = Gates()
     """What the build must reach."""
     split: Split = Split()

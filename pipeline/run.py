@@ -27,6 +27,8 @@ from pipeline.errors import Interrupted, ProviderDown, UserError
 from pipeline.gates import audit_of, missed
 from pipeline.identity import digest
 from pipeline.meter import Meter
+from pipeline.quality.measure import audit
+from pipeline.quality.rows import read_parquet
 from pipeline.recipe import Loaded, Recipe
 from pipeline.records import (
     Answer,
@@ -406,7 +408,7 @@ class _Files:
 def _write_dataset(now: _UnderWay) -> DatasetFacts:
     left = (item.preference for item in spoken(now.folder, now.recipe) if item.kept)
     pairs = with_articles(left, read(now.folder / ARTICLES, Article))
-    return write_dataset(now.folder / DATASET, pairs, now.home.name, now.recipe.split)
+    return write_dataset(now.folder / DATASET, pairs, now.home.name, now.recipe.split, now.recipe.mask)
 
 
 def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
@@ -417,6 +419,7 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
     """
     recipe, counts = loaded.recipe, now.tally.counts()
     audited = audit_of(read(now.folder / PREFERENCES, Preference), recipe.seed)
+    quality, _ = audit(read_parquet(now.folder / DATASET))
     if facts.rows != counts["filter"].kept:
         raise RuntimeError(f"{counts['filter'].kept} pairs were kept, {facts.rows} are in the dataset")
     return Manifest(
@@ -431,6 +434,7 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
         dataset=facts,
         bill=now.meter.used.bill(),
         audit=audited,
-        missed_gates=missed(recipe.gates, counts, audited),
+        quality=quality,
+        missed_gates=missed(recipe.gates, counts, audited, quality),
         files={},
     )

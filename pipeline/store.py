@@ -38,7 +38,7 @@ from typing import IO, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import ProviderDown, UserError, did_you_mean
-from pipeline.records import Audit, Bill, Loss, Record, Stage
+from pipeline.records import Audit, Bill, Loss, Quality, Record, Stage
 
 ARTICLES = "1-articles.jsonl"
 CHUNKS = "2-chunks.jsonl"
@@ -234,6 +234,8 @@ class Manifest(Record):
     """What came out."""
     audit: Audit
     """How the judges behaved, with 95% intervals."""
+    quality: Quality
+    """What is wrong with the dataset, and what is not, as `pairwright audit` tells it."""
     bill: Bill
     """All calls that the dataset rests on, whether paid by this start, an earlier one or another run."""
     missed_gates: tuple[str, ...]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ProviderDown, UserError
-from pipeline.records import Article, Audit, Bill, Decision, Loss, Stage
+from pipeline.records import Article, Audit, Bill, Decision, Loss, Quality, Stage
 from pipeline.store import (
     MANIFEST,
     DatasetFacts,
@@ -83,7 +83,7 @@ def test_a_process_that_is_killed_in_the_middle_leaves_nothing_under_the_files_n
     code = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.records import Audit, Article
+from pipeline.records import Audit, Article, Quality
 from pipeline.store import Lines
 with Lines(Path(sys.argv[1])) as lines:
     for number in range(10_000):
@@ -409,6 +409,7 @@ def _manifest(folder: Path) -> Manifest:
             train=0, test=0, articles=0, licences={}, chosen_longer=0, chosen_characters=0, rejected_characters=0
         ),
         audit=Audit(pairs=0, judges={}, longer_wins=None, agreements=(), effective_judges=None),
+        quality=Quality(rows=0, measures=()),
         bill=NOTHING,
         missed_gates=(),
         files=digests(folder),

@@ -23,6 +23,7 @@ from pipeline.quality.grounds import Grounds
 from pipeline.quality.rows import Row
 from pipeline.quality.shortcuts import Shortcut, Words
 from pipeline.records import Measure, Outlook, Quality
+from pipeline.report.quality import FEW
 from pipeline.text.near import Near, signature
 from pipeline.text.private import private
 
@@ -217,24 +218,6 @@ def _count(rows: int, splits: Counter[str]) -> Measure:
     shown = ", ".join(f"{count:,} {name}" for name, count in splits.items())
     outlook: Outlook = "good" if rows >= FEW else "look" if rows else "unfit"
     return Measure(name="rows", value=float(rows), outlook=outlook, words=f"{rows:,} rows ({shown or 'none'})")
-
-
-FEW = 500
-"""Rows below which a dataset is for trying things out."""
-
-
-def worth(rows: int) -> str:
-    """What so many pairs are good for, and what to do next."""
-    if rows < FEW:
-        return f"{rows:,} pairs are for trying things out: add articles, or more answers to each instruction."
-    for enough, what in (
-        (2_000, "a narrow style, at the lower end"),
-        (5_000, "a narrow style"),
-        (10_000, "a clear task"),
-    ):
-        if rows < enough:
-            return f"{rows:,} pairs suit {what}; a clear task takes 5,000 to 10,000, a broad one more."
-    return f"{rows:,} pairs suit a clear task, and a broad one if its prompts are as broad: see near-duplicates."
 
 
 class _Duplicates:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from pipeline.errors import ProviderDown, UserError
 from pipeline.store import DATASET, MANIFEST
 
@@ -29,6 +31,9 @@ SIDES = ("{}", "{}_response", "response_{}", "{}_answer", "answer_{}")
 
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 """Roles, and what ShareGPT calls them."""
+
+TEXTS = ["prompt", "chosen", "rejected"]
+"""The columns of our own datasets that hold texts."""
 
 READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 """Files that can be read, by their ending."""
@@ -74,6 +79,15 @@ def read_rows(dataset: str, *, config: str | None = None, split: str | None = No
     for name, rows in _splits(dataset_of(dataset), dataset, config, split):
         for index, raw in enumerate(rows):
             yield row_of(raw, f"{name}[{index}]", name, dataset)
+
+
+def read_parquet(folder: Path) -> Iterator[Row]:
+    """Every row of a dataset that a run has just written: `data/<split>-*.parquet`."""
+    for path in sorted((folder / "data").glob("*.parquet"), reverse=True):  # train before test
+        split = path.name.partition("-")[0]
+        rows = (row for batch in pq.ParquetFile(path).iter_batches(columns=TEXTS) for row in batch.to_pylist())
+        for index, raw in enumerate(rows):
+            yield row_of(raw, f"{split}[{index}]", split, str(folder))
 
 
 def _splits(

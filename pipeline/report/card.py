@@ -6,7 +6,8 @@ import re
 
 from huggingface_hub import DatasetCardData
 
-from pipeline.records import Audit
+from pipeline.records import Audit, Quality
+from pipeline.report.quality import worth
 from pipeline.report.summary import NO_MODEL, STAGES, behaviour
 from pipeline.report.words import dollars, listed
 from pipeline.store import DatasetFacts, Manifest
@@ -21,6 +22,7 @@ def card(manifest: Manifest, recipe: str) -> str:
         _making(manifest),
         _judges(manifest.audit),
         _counts(manifest),
+        _quality(manifest.quality),
         _licences(manifest.dataset),
         _recipe(recipe),
     )
@@ -93,6 +95,14 @@ def _counts(manifest: Manifest) -> str:
     return (
         "## What was kept, and what was not\n\n| | in | on | dropped | failed |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
+    )
+
+
+def _quality(quality: Quality) -> str:
+    rows = [f"| {it.name} | {it.outlook} | {_cell(it.words)} |" for it in quality.measures]
+    return (
+        "## What was looked for\n\n`pairwright audit` tells the same of any dataset.\n\n| | | |\n|---|---|---|\n"
+        + "\n".join([*rows, "", worth(quality.rows)])
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.records import Bill, JudgeAudit
+from pipeline.report.quality import doubts
 from pipeline.report.words import dollars, listed
 from pipeline.store import DATASET, Manifest
 
@@ -43,6 +44,7 @@ def _lines(manifest: Manifest, folder: Path, paid: Bill) -> Iterator[str]:
     yield f"dataset: {folder / DATASET} ({data.train:,} train, {data.test:,} test, {data.articles:,} articles)"
     for name, judge in manifest.audit.judges.items():
         yield f"judge {name}: {behaviour(judge)}"
+    yield from doubts(manifest.quality)
     for gate in manifest.missed_gates:
         yield f"gate missed: {gate}"
     if manifest.embedded:

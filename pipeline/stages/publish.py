@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.recipe import Side, Split
 from pipeline.records import Answer, Article, Preference, Verdict
 from pipeline.store import DatasetFacts, publish_file, writing
+from pipeline.text.private import Kind, masked
 
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _SPANS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
@@ -93,8 +94,17 @@ def _check_spans(preference: Preference, article: Article) -> None:
             raise RuntimeError(f"the extracted answer of {preference.id} is not what its article says")
 
 
-def write_dataset(folder: Path, pairs: Iterable[Kept], run_id: str, split: Split) -> DatasetFacts:
+def write_dataset(
+    folder: Path, pairs: Iterable[Kept], run_id: str, split: Split, mask: tuple[Kind, ...] = ()
+) -> DatasetFacts:
     """Write `data/train-*.parquet` and, if it has rows, `data/test-*.parquet`; an earlier dataset there goes.
+
+    Args:
+        folder: where.
+        pairs: what is to be published.
+        run_id: of the build that they come from.
+        split: which article stands on which side.
+        mask: what is replaced in prompts and answers by its kind, as in `<EMAIL>`; spans stay those of the article.
 
     Raises:
         UserError: the folder cannot be written.
@@ -106,12 +116,12 @@ def write_dataset(folder: Path, pairs: Iterable[Kept], run_id: str, split: Split
     with _Table(folder, "train") as train, _Table(folder, "test") as test:
         for pair in pairs:
             to = split.side(pair.article.source_id)
-            (test if to == "test" else train).add(row(pair, run_id))
+            (test if to == "test" else train).add(row(pair, run_id, mask))
             counter.add(pair, to)
     return counter.facts()
 
 
-def row(pair: Kept, run_id: str) -> dict[str, object]:
+def row(pair: Kept, run_id: str, mask: tuple[Kind, ...] = ()) -> dict[str, object]:
     """One row, by column."""
     preference, article = pair
     candidates = preference.candidates
@@ -119,9 +129,9 @@ def row(pair: Kept, run_id: str) -> dict[str, object]:
     extracted = next((answer for answer in candidates.answers if answer.origin == "extracted"), None)
     written = next((answer for answer in candidates.answers if answer.origin == "generated"), None)
     return {
-        "prompt": _turn("user", candidates.instruction),
-        "chosen": _turn("assistant", chosen.text),
-        "rejected": _turn("assistant", rejected.text),
+        "prompt": _turn("user", masked(candidates.instruction, mask)),
+        "chosen": _turn("assistant", masked(chosen.text, mask)),
+        "rejected": _turn("assistant", masked(rejected.text, mask)),
         "id": preference.id,
         "run_id": run_id,
         "source_id": article.source_id,

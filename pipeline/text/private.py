@@ -64,6 +64,8 @@ def private(text: str, kinds: tuple[Kind, ...] = KINDS, region: str | None = Non
 
 def masked(text: str, kinds: tuple[Kind, ...] = KINDS, region: str | None = None) -> str:
     """The text with what is private replaced by its kind, as in `<EMAIL>`."""
+    if not kinds:
+        return text
     parts, last = [], 0
     for place in private(text, kinds, region):
         parts += [text[last : place.start], f"<{place.kind.upper()}>"]

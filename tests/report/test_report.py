@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from pipeline.meter import Meter
-from pipeline.records import Audit, Bill, Estimate, JudgeAudit, Loss, Reply, Usage
+from pipeline.records import Audit, Bill, Estimate, JudgeAudit, Loss, Measure, Quality, Reply, Usage
 from pipeline.registry import PARTS, known
 from pipeline.report import progress
 from pipeline.report.card import card
@@ -114,6 +114,14 @@ AUDIT = Audit(
     effective_judges=None,
 )
 
+QUALITY = Quality(
+    rows=4321,
+    measures=(
+        Measure(name="empty", value=0.0, outlook="good", words="0 of 4,321 rows lack the prompt or an answer"),
+        Measure(name="language", value=0.02, outlook="look", words="86 of 4,321 | speak otherwise", rows=("train[7]",)),
+    ),
+)
+
 MANIFEST = Manifest(
     name="nightly",
     run_id="abc123",
@@ -134,6 +142,7 @@ MANIFEST = Manifest(
     ),
     audit=AUDIT,
     bill=_bill(12_000, 3.25),
+    quality=QUALITY,
     missed_gates=("at_least_pairs: 4,321 pairs are kept, 5,000 are wanted",),
     files={},
 )
@@ -158,6 +167,9 @@ def test_the_summary_tells_every_stage_its_losses_the_bill_and_the_place() -> No
             "judge pairwise:referee: first answer 0.625 [0.600, 0.650], same in both orders 0.500 [0.450, 0.550], "
             "longer answer 0.500 [0.450, 0.550], ties 0.500 [0.450, 0.550]"
         ),
+        "LOOK language 86 of 4,321 | speak otherwise",
+        "such as train[7]",
+        "4,321 pairs suit a narrow style; a clear task takes 5,000 to 10,000, a broad one more.",
         "gate missed: at_least_pairs: 4,321 pairs are kept, 5,000 are wanted",
     ]
     assert all(line == line.rstrip() for line in text.splitlines())
