@@ -229,7 +229,7 @@ class _Duplicates:
         self._contradicted: set[str] = set()
         self._pairs, self._prompts = Near[str](NEAR), Near[str](NEAR)
         self._exact = Found("duplicates", Bounds(0.001, 0.1), "are there before, word for word")
-        self._near = Found("near-duplicates", Bounds(0.05, 0.5), "are almost the same as one before")
+        self._near = Found("near-duplicates", Bounds(0.05, 0.3), "are almost the same as one before")
         self._opposite = Found("contradictions", Bounds(0, 0.05), "say the opposite of another")
         self._leaks = Found("across splits", Bounds(0, 0.05), "have a prompt almost the same as one in another split")
         self.found = (self._exact, self._near, self._opposite, self._leaks)

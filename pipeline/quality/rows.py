@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,25 @@ def read_rows(dataset: str, *, config: str | None = None, split: str | None = No
         UserError: there is no such dataset, or its columns are not those of pairs.
         ProviderDown: the Hub cannot be reached.
     """
-    for name, rows in _splits(dataset_of(dataset), dataset, config, split):
-        for index, raw in enumerate(rows):
-            yield row_of(raw, f"{name}[{index}]", name, dataset)
+    with _translated(dataset):
+        for name, rows in _splits(dataset_of(dataset), dataset, config, split):
+            for index, raw in enumerate(rows):
+                yield row_of(raw, f"{name}[{index}]", name, dataset)
+
+
+@contextmanager
+def _translated(dataset: str) -> Iterator[None]:
+    """What `datasets` raises, in our words."""
+    for name in ("datasets", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they tell of every try; we tell the outcome
+    try:
+        yield
+    except ConnectionError as error:
+        raise ProviderDown(f"the Hub cannot be reached: {error}", where=dataset, remedy="Try again later") from error
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        remedy = "Check its name, config and split"
+        raise UserError(f"cannot be loaded: {reason}", where=dataset, remedy=remedy) from error
 
 
 def read_parquet(folder: Path) -> Iterator[Row]:
@@ -93,32 +110,22 @@ def read_parquet(folder: Path) -> Iterator[Row]:
 def _splits(
     dataset: str, shown: str, config: str | None, split: str | None
 ) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
-    """Opens the dataset; what `datasets` raises is translated here and nowhere else."""
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     from datasets import load_dataset, load_from_disk  # noqa: PLC0415  0.9 s that only datasets need
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try; we tell the outcome
     path = Path(dataset)
-    try:
-        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-            loaded: Any = load_from_disk(dataset)
-        elif path.is_file():
-            loaded = load_dataset(_reader(path), data_files=str(path), streaming=True)
-        else:
-            name, _, revision = dataset.partition("@") if not path.exists() else (dataset, "", "")
-            loaded = load_dataset(name, config, revision=revision or None, streaming=True)
-        splits: Mapping[str, Any] = loaded if isinstance(loaded, dict) else {"train": loaded}
-        if split is not None and split not in splits:
-            raise UserError(f"no split {split!r}", where=shown, remedy=f"It has {', '.join(splits)}")
-        for name in [split] if split else splits:
-            yield name, iter(splits[name])
-    except ConnectionError as error:
-        raise ProviderDown(f"the Hub cannot be reached: {error}", where=shown, remedy="Try again later") from error
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n")[0].rstrip(".")
-        raise UserError(
-            f"cannot be loaded: {reason}", where=shown, remedy="Check its name, config and split"
-        ) from error
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        loaded: Any = load_from_disk(dataset)
+    elif path.is_file():
+        loaded = load_dataset(_reader(path), data_files=str(path), streaming=True)
+    else:
+        name, _, revision = dataset.partition("@") if not path.exists() else (dataset, "", "")
+        loaded = load_dataset(name, config, revision=revision or None, streaming=True)
+    splits: Mapping[str, Any] = loaded if isinstance(loaded, dict) else {"train": loaded}
+    if split is not None and split not in splits:
+        raise UserError(f"no split {split!r}", where=shown, remedy=f"It has {', '.join(splits)}")
+    for name in [split] if split else splits:
+        yield name, iter(splits[name])
 
 
 def _reader(path: Path) -> str:

@@ -287,7 +287,7 @@ def test_the_list_names_every_part_and_every_option_with_its_words() -> None:
 
 def test_one_kind_can_be_asked_for_in_the_singular_or_plural() -> None:
     assert parts("filter") == parts("filters")
-    assert parts("filter").startswith("filter format\n")
+    assert parts("filter").startswith("filter balance\n")
     assert "engine " not in re.sub(r"^ .*", "", parts("filter"), flags=re.MULTILINE)
 
 

@@ -1,0 +1,212 @@
+"""Measures: each kind of fault is found where it was planted, and nowhere in ordinary rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from filters.contamination import Questions
+from pipeline.identity import coin
+from pipeline.quality.grounds import Grounds
+from pipeline.quality.measure import audit
+from pipeline.quality.rows import Row
+from pipeline.quality.shortcuts import Words
+from pipeline.records import Article, Measure, Quality
+from pipeline.report.quality import worth
+from pipeline.sources.articles import Articles
+from pipeline.starting import SAMPLES
+from pipeline.text.sentences import sentences
+
+TEXTS = [found.text for found in Articles(path=SAMPLES)() if isinstance(found, Article)]
+POOL = list(
+    dict.fromkeys(
+        " ".join(text[span.start : span.end].split())
+        for text in TEXTS
+        for span in sentences(text)
+        if span.end - span.start > 60 and "蜂" not in text and "茶" not in text
+    )
+)
+"""Sentences of the bundled English articles."""
+
+
+def clean(count: int) -> list[Row]:
+    """Rows of the articles' own sentences, no two alike; every tenth is held out."""
+    rows = []
+    for number in range(count):
+        first = POOL[number % len(POOL)]
+        second = POOL[(number + 3 + number // len(POOL)) % len(POOL)]
+        words = " ".join(sorted(set(first.split()[:6] + second.split()[-6:])))
+        split = "test" if number % 10 == 0 else "train"
+        prompt = f"What have {words} to do with number {number}?"
+        rows.append(Row(f"{split}[{number}]", split, prompt, prompt, first, second))
+    return rows
+
+
+CHINESE = "蜜蜂在蜂巢里跳舞，告诉同伴花在哪里；下雨的时候它们待在家里不出门。"
+
+FAULTS: dict[str, Callable[[Row, Row], Row]] = {
+    "empty": lambda row, _: replace(row, chosen="\n"),
+    "identical": lambda row, _: replace(row, rejected=f'"{row.chosen.upper()}"'),
+    "near-identical": lambda row, _: replace(row, rejected=f"{row.chosen[:30]}x{row.chosen[30:]}"),
+    "names source": lambda row, _: replace(row, instruction="What does the author say in this article?"),
+    "chosen refuses": lambda row, _: replace(row, chosen="I'm sorry, but I can't help with that."),
+    "repetition": lambda row, _: replace(row, chosen=" ".join([row.chosen] * 5)),
+    "language": lambda row, _: replace(row, rejected=CHINESE),
+    "private: email": lambda row, _: replace(row, chosen=f"{row.chosen} Write to queen@honey.org."),
+    "private: phone": lambda row, _: replace(row, prompt=f"{row.prompt} Call +44 20 7946 0958."),
+    "private: secret": lambda row, _: replace(row, rejected="Use AKIA" + "ABCDEFGHIJKLMNOP there."),
+    "contamination": lambda row, _: replace(row, chosen=f"{row.chosen} {QUESTION}"),
+    "duplicates": lambda row, other: replace(other, place=row.place, split=row.split),
+    "near-duplicates": lambda row, other: replace(
+        other, place=row.place, split=row.split, rejected=other.rejected + " Indeed."
+    ),
+    "contradictions": lambda row, other: replace(
+        other, place=row.place, split=row.split, chosen=other.rejected, rejected=other.chosen
+    ),
+    "across splits": lambda row, other: replace(row, prompt=other.prompt, split="elsewhere"),
+}
+
+QUESTION = "How many legs do three spiders and two bees have when they stand on one table together?"
+
+
+def audited(rows: list[Row]) -> tuple[Quality, dict[str, list[str]]]:
+    return audit(rows, questions=Questions([QUESTION]))
+
+
+def measure(quality: Quality, name: str) -> Measure:
+    return next(it for it in quality.measures if it.name == name)
+
+
+def test_ordinary_rows_are_good_in_every_way() -> None:
+    quality, flagged = audited(clean(600))
+    assert {name: places for name, places in flagged.items() if places} == {}
+    assert [it.name for it in quality.measures if it.outlook != "good"] == []
+    assert quality.outlook == "good"
+    assert quality.rows == 600
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_is_found_where_it_was_planted_and_nowhere_else(kind: str) -> None:
+    rows = clean(100)
+    for place in (13, 57):
+        rows[place] = FAULTS[kind](rows[place], rows[place - 1])
+    quality, flagged = audited(rows)
+    planted = {rows[13].place, rows[57].place}
+    if kind == "contradictions":
+        planted |= {rows[12].place, rows[56].place}
+    assert set(flagged[kind]) == planted
+    assert measure(quality, kind).value == pytest.approx(len(planted) / measure_of(quality, kind))
+    assert measure(quality, kind).rows
+
+
+def measure_of(quality: Quality, kind: str) -> int:
+    """Rows that can have the fault, as the words tell them."""
+    return int(measure(quality, kind).words.split(" of ")[1].split()[0].replace(",", ""))
+
+
+@pytest.mark.parametrize("kind", sorted(set(FAULTS) - {"private: email", "private: phone", "near-identical"}))
+def test_a_set_that_is_full_of_a_fault_is_unfit(kind: str) -> None:
+    rows = clean(200)
+    for place in range(1, 200, 2):
+        rows[place] = FAULTS[kind](rows[place], rows[place - 1])
+    quality, _ = audited(rows)
+    assert measure(quality, kind).outlook == "unfit"
+    assert quality.outlook == "unfit"
+
+
+def test_a_row_without_a_text_is_counted_once_and_measured_no_further() -> None:
+    rows = [*clean(20), Row("train[20]", "train", "", "", "", "")]
+    quality, flagged = audited(rows)
+    assert flagged["empty"] == ["train[20]"]
+    assert not flagged["identical"]
+    assert measure_of(quality, "identical") == 20
+
+
+def test_of_no_rows_it_is_said_that_there_are_none() -> None:
+    quality, _ = audited([])
+    assert [(it.name, it.outlook) for it in quality.measures] == [("rows", "unfit")]
+
+
+def test_it_is_told_how_often_the_longer_answer_is_chosen() -> None:
+    rows = [replace(row, chosen=row.chosen + row.rejected) for row in clean(50)]
+    longer = measure(audited(rows)[0], "longer chosen")
+    assert (longer.value, longer.outlook) == (1.0, "unfit")
+    even = [replace(row, rejected=row.chosen[::-1]) for row in clean(50)]
+    assert measure(audited(even)[0], "longer chosen").value == 0.5
+
+
+# --- shortcuts
+
+
+def separable(pairs: list[tuple[str, str, str]]) -> tuple[float, list[str]]:
+    words = Words()
+    for pair in pairs:
+        words.see(*pair)
+    found = words.separable()
+    assert found is not None
+    return found.accuracy, [shortcut.word for shortcut in found.shortcuts]
+
+
+def test_a_word_that_gives_the_side_away_is_found_and_named() -> None:
+    accuracy, told = separable([(row.prompt, row.chosen, f"Well, {row.rejected}") for row in clean(200)])
+    assert accuracy > 0.95
+    assert told[0] == "well"
+
+
+def test_without_a_shortcut_the_sides_are_told_no_better_than_by_a_coin() -> None:
+    rows = [(row.prompt, row.chosen, row.rejected) for row in clean(400)]
+    turned = [(asked, one, other) if coin(asked) else (asked, other, one) for asked, one, other in rows]
+    accuracy, _ = separable(turned)
+    assert 0.35 < accuracy < 0.65
+
+
+def test_what_was_learnt_from_a_prompt_says_nothing_of_the_same_prompt() -> None:
+    """Each prompt has its own word, in all of its pairs: only a set that leaks across folds could know it."""
+    pairs = [(f"Question {number}", f"word{number} yes", f"no{number} yes") for number in range(50) for _ in range(4)]
+    accuracy, _ = separable(pairs)
+    assert accuracy == 0.5
+
+
+# --- grounds
+
+
+def test_answers_are_looked_up_in_their_articles_word_for_word_and_by_less() -> None:
+    text = "Bees dance to name a place. The angle of the dance is the angle to the sun! Rain keeps them in."
+    row = clean(1)[0]
+    grounds = Grounds([text])
+    for chosen in (
+        "Bees dance to name a place.",
+        "the angle of the dance is the angle to the sun",
+        "They say that the angle of the dance matters.",
+        "Tea is picked in April.",
+    ):
+        grounds.see(replace(row, chosen=chosen))
+    (found,) = grounds.measures()
+    assert found.value == 0.75
+    assert found.words.startswith("of chosen answers 25% stand in an article word for word, 50% apart from marks")
+
+
+def test_a_set_whose_model_never_saw_the_articles_is_unfit() -> None:
+    grounds = Grounds([CHINESE])
+    quality, _ = audit(clean(30), grounds=grounds)
+    assert measure(quality, "grounded").outlook == "unfit"
+
+
+# --- what so many pairs are good for
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (0, "trying things out"),
+        (499, "trying things out"),
+        (500, "a narrow style, at the lower end"),
+        (2_000, "suit a narrow style"),
+        (5_000, "suit a clear task"),
+        (10_000, "and a broad one"),
+    ],
+)
+def test_it_is_said_what_so_many_pairs_are_good_for(rows: int, words: str) -> None:
+    assert words in worth(rows)
