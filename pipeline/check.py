@@ -15,6 +15,9 @@ from pipeline.report.summary import NO_MODEL
 from pipeline.run import prepare, prompt_versions, try_prompts
 from pipeline.store import CHUNKS, Tally, read
 
+TWO = 2
+"""Answers of a triple."""
+
 
 def plan(loaded: Loaded, stream: TextIO) -> str:
     """What a run of the recipe would do. Reads the articles, renders every prompt once, calls no model.
@@ -38,21 +41,29 @@ def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
     for name, engine in recipe.engines.items():
         yield f"engine    {name}: {engine.model} at {engine.provider}"
     yield f"generate  {_shown(recipe.generate)}"
-    yield f"judge     label: {recipe.judge.label}, policy: {_shown(recipe.judge.policy)}"
+    rank = f", rank: {_shown(recipe.judge.rank)}" if recipe.generate.answers_each > TWO else ""
+    yield f"judge     label: {recipe.judge.label}, policy: {_shown(recipe.judge.policy)}{rank}"
     for judge in recipe.judge.jury:
         yield f"          {_shown(judge)}"
     for filter_ in recipe.filters:
         yield f"filter    {_shown(filter_)}"
     yield f"prompts   {', '.join(f'{name} {digest}' for name, digest in prompt_versions(recipe).items())}"
     yield f"gates     at least {recipe.gates.at_least_pairs:,} pairs, at most {recipe.gates.at_most_failed:.0%} failed"
-    yield f"calls     {chunks:,} to write, at most {_judging(recipe)} to judge each pair, less what the ledger knows"
+    yield f"calls     {chunks:,} to write, {_judging(recipe)}, less what the ledger knows"
     if any(engine.provider == EMBEDDED for engine in recipe.engines.values()):
         yield NO_MODEL
 
 
-def _judging(recipe: Recipe) -> int:
-    """Calls in both orders of every judge that asks a model."""
-    return 2 * sum(bool(judge.prompts) for judge in recipe.judge.jury)
+def _judging(recipe: Recipe) -> str:
+    """Calls in both orders of every judge that asks a model; of several answers also the calls that draw them."""
+    in_full = 2 * sum(bool(judge.prompts) for judge in recipe.judge.jury)
+    answers = recipe.generate.answers_each
+    if answers == TWO:
+        return f"at most {in_full} to judge each pair"
+    matches = recipe.judge.rank.usual_calls(answers, in_full) if in_full else 0
+    return (
+        f"for each instruction {answers - TWO} to draw further answers and about {matches} to judge {answers} of them"
+    )
 
 
 def _shown(part: Part) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 
 from judges.audit import Item, Measure, alarms, audit
 from pipeline.recipe import Gates
-from pipeline.records import Audit, Outlook, Preference, Quality
+from pipeline.records import Audit, Outlook, Preference, Quality, Verdict
 from pipeline.store import StageCount
 
 
 def audit_of(preferences: Iterable[Preference], seed: int) -> Audit:
     """How the judges of a run behaved, from what they said of every pair."""
-    return audit(map(_item, preferences), seed)
+    return audit((item for preference in preferences for item in _items(preference)), seed)
 
 
 def missed(gates: Gates, counts: dict[str, StageCount], audited: Audit, quality: Quality) -> tuple[str, ...]:
@@ -20,14 +20,25 @@ def missed(gates: Gates, counts: dict[str, StageCount], audited: Audit, quality:
     return (*_short_of(gates, counts), *_biased(gates, audited), *_unfit(gates, quality))
 
 
-def _item(preference: Preference) -> Item:
-    """What the audit looks at. Pairs with one instruction are drawn together: they are not independent."""
-    return Item(
-        pair=preference.candidates.instruction,
-        verdicts=preference.verdicts,
-        lengths={answer.id: len(answer.text) for answer in preference.candidates.answers},
-        winner=preference.chosen,
-    )
+def _items(preference: Preference) -> Iterator[Item]:
+    """What the audit looks at: every two answers that were compared; the winner only of the two that became the pair.
+
+    Pairs with one instruction are drawn together: they are not independent.
+    """
+    compared: dict[frozenset[str], list[Verdict]] = {}
+    if preference.decided:
+        compared[frozenset((preference.chosen_answer.id, preference.rejected_answer.id))] = []
+    elif not preference.verdicts:
+        compared[frozenset(preference.candidates.answer_ids)] = []
+    for verdict in preference.verdicts:
+        compared.setdefault(frozenset((verdict.x, verdict.y)), []).append(verdict)
+    for answers, verdicts in compared.items():
+        yield Item(
+            pair=preference.candidates.instruction,
+            verdicts=verdicts,
+            lengths={answer: len(preference.candidates.answer(answer).text) for answer in sorted(answers)},
+            winner=preference.chosen if preference.chosen in answers and preference.rejected in answers else None,
+        )
 
 
 def _biased(gates: Gates, audited: Audit) -> Iterator[str]:

@@ -29,7 +29,7 @@ from pipeline.errors import UserError, did_you_mean
 from pipeline.identity import digest, fraction
 from pipeline.options import ENVIRONMENT, Options
 from pipeline.records import Outlook
-from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Source, known
+from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Ranking, Source, known
 from pipeline.strict_yaml import Mapping, Place, dotted, read_mapping
 from pipeline.text.private import Kind
 from pipeline.text.settings import ChunkSettings
@@ -47,8 +47,14 @@ def _default_policy() -> Policy:
     return policy
 
 
+def _default_ranking() -> Ranking:
+    ranking = known("ranking")["max-and-min"]()
+    assert isinstance(ranking, Ranking)  # noqa: S101  the registry files it so
+    return ranking
+
+
 class JudgeSettings(Section):
-    """Which answer of a pair is chosen, and by whom."""
+    """Which answer is chosen and which rejected, and by whom."""
 
     label: Literal["judge", "extracted"] = "judge"
     """`judge`: the jury decides; `extracted`: the author's own words are always chosen, a jury only measures."""
@@ -56,6 +62,8 @@ class JudgeSettings(Section):
     """The judges."""
     policy: Annotated[Policy, OneOf("policy")] = Field(default_factory=_default_policy)
     """How many calls a pair is worth, and what they amount to."""
+    rank: Annotated[Ranking, OneOf("ranking")] = Field(default_factory=_default_ranking)
+    """Which of more than two answers are compared, and which two become the pair; two answers need no ranking."""
 
     @model_validator(mode="after")
     def _someone_decides(self) -> Self:

@@ -8,7 +8,7 @@ A record's id is a digest of the fields named in its `IDENTITY`. What is left ou
     Request      engine: the recipe's private name for who answers; prompt: its messages already say everything.
     Answer       model, family, sampling, spans: how a text came about does not make it another text.
     Candidates   source, prompt, requests: as above.
-    Preference   verdicts, chosen, rejected, strength, reason, requests: what was thought of the pair, not the pair.
+    Preference   verdicts, chosen, rejected, strength, reason, standings, cycle: what was thought of the candidates.
 
 Ids are written beside each record (people grep for them) and compared when it is read back, so that an edited
 line is noticed.
@@ -382,6 +382,21 @@ class Verdict(Record):
         return {"a": first, "b": second}.get(self.said)
 
 
+class Standing(Record):
+    """Where an answer came in among several."""
+
+    answer: str
+    """Its id."""
+    score: float | None
+    """How good it is, in the ranking's own unit; None if the ranking tells only the best and the worst."""
+    won: int
+    """Comparisons with other answers that it won."""
+    lost: int
+    """Comparisons that it lost."""
+    undecided: int
+    """Comparisons that settled nothing."""
+
+
 class Preference(Identified):
     """Candidates, what the judges said of them, and which answer is to be learnt."""
 
@@ -396,9 +411,19 @@ class Preference(Identified):
     rejected: str | None
     """Id of the worse answer; None if nothing was decided."""
     strength: float | None
-    """Share of the readable verdicts for the chosen answer less the share against it, in 0..1; None without votes."""
+    """Of the readable verdicts between the two, the share for the chosen answer less the share against it, in 0..1;
+    None without votes."""
     reason: str = ""
     """Why nothing was decided: a code."""
+    standings: tuple[Standing, ...] = ()
+    """Of more than two answers, all that were ranked, the best first."""
+    cycle: tuple[str, ...] = ()
+    """Of more than two answers, ids of which each beat the next and the last the first; empty if there is no cycle."""
+
+    @property
+    def votes(self) -> tuple[Verdict, ...]:
+        """The verdicts between the chosen and the rejected answer; of two answers all that there are."""
+        return tuple(verdict for verdict in self.verdicts if {verdict.x, verdict.y} == {self.chosen, self.rejected})
 
     @property
     def pair(self) -> str:
@@ -436,6 +461,25 @@ class Settled(Record):
     reason: str = ""
     """Why there is no winner: `disagreement`, `tie`, `unreadable`, or `no_evidence`: the jury could never reach the
     threshold that the policy sets."""
+
+
+class Ranked(Record):
+    """What a ranking of several answers amounts to."""
+
+    chosen: str | None
+    """As in Preference."""
+    rejected: str | None
+    """As in Preference."""
+    strength: float | None
+    """As in Preference."""
+    reason: str = ""
+    """Why nothing was decided: as in Settled for the two answers that should have become the pair; `contradiction`:
+    the policy settled on the one that should have been rejected; `cycle`: and there is a chain of wins the other way
+    too; `no_extracted_answer`: no author's words to choose."""
+    standings: tuple[Standing, ...] = ()
+    """As in Preference."""
+    cycle: tuple[str, ...] = ()
+    """As in Preference."""
 
 
 class Decision(Record):
@@ -543,7 +587,7 @@ class Quality(Record):
         return "unfit" if "unfit" in found else "look" if "look" in found else "good"
 
 
-Stage = Literal["ingest", "chunk", "generate", "parse", "judge", "filter"]
+Stage = Literal["ingest", "chunk", "generate", "parse", "draw", "judge", "filter"]
 
 
 class Loss(Record):
@@ -570,7 +614,10 @@ class Generated(Record):
     candidates: tuple[Candidates, ...]
     """In the order in which they were written."""
     losses: tuple[Loss, ...]
-    """What was written but is of no use (stage `parse`), or the chunk itself (stage `generate`)."""
+    """What was written but is of no use (stage `parse`, or `draw` for a further answer), or the chunk itself (stage
+    `generate`)."""
+    draws: int = 0
+    """Further answers that were asked for: each is an answer of some candidates now, or a loss of the stage `draw`."""
 
 
 Ask = Callable[[Request], Awaitable[Reply]]

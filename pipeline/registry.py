@@ -1,8 +1,8 @@
 """Parts by name: a dict with a decorator.
 
-A part (a source, engine, generator, judge, policy or filter) is a frozen pydantic model: its fields are its options,
-its field `use` is its name in a recipe, its attribute docstrings are its help. To add one, write one file in the
-package that `PARTS` names for its kind; nothing else has to know.
+A part (a source, engine, generator, judge, policy, ranking or filter) is a frozen pydantic model: its fields are its
+options, its field `use` is its name in a recipe, its attribute docstrings are its help. To add one, write one file in
+the package that `PARTS` names for its kind; nothing else has to know.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pipeline.records import (
     Generated,
     Loss,
     Preference,
+    Ranked,
     Settled,
     Showing,
     Verdict,
@@ -117,6 +118,11 @@ class Prompting(Part):
 class Generator(Prompting):
     """A way to get candidate answers."""
 
+    @property
+    def answers_each(self) -> int:
+        """Most answers that one instruction gets."""
+        return 2
+
     def rehearse(self, chunk: Chunk) -> None:
         """Render every prompt once. Raises UserError if the chunk does not reach one. Nothing by default."""
 
@@ -164,12 +170,61 @@ class Policy(Part):
     """
 
     @property
+    def one_order(self) -> bool:
+        """Whether it sees a pair in one order only, so that the order should be even over pairs."""
+        return False
+
+    @property
     def evidence_digest(self) -> str:
         """Digest of what it goes by besides its options, such as a calibration file; empty if there is nothing."""
         return ""
 
     def deliberate(self, jury: Sequence[str]) -> Deliberation:
         """The talks about one pair; `jury` holds the judges' labels."""
+        raise NotImplementedError
+
+
+class Match(NamedTuple):
+    """Two answers that a ranking wants compared."""
+
+    one: str
+    """Id of an answer."""
+    other: str
+    """Id of the other one."""
+    in_full: bool
+    """True: the policy settles the two; False: one call, the first that the policy would make."""
+
+
+class Played(NamedTuple):
+    """A match and what it came to."""
+
+    match: Match
+    """What was wanted."""
+    settled: Settled
+    """What the policy, or the one verdict, amounts to."""
+    verdicts: Sequence[Verdict]
+    """What was said."""
+
+
+Contest = abc.Generator[Sequence[Match], Sequence[Played], Ranked]
+"""Yields the matches that are wanted next, is sent what they came to in the same order, returns the ranking."""
+
+
+class Ranking(Part):
+    """Which of more than two answers is chosen and which rejected, by comparing two at a time.
+
+    Logic only, no I/O, as a policy. A pair of answers is only ever chosen and rejected if the policy settled on it.
+    """
+
+    def contest(self, answers: Sequence[str], favourite: str | None = None) -> Contest:
+        """The contest of three answers or more, by their ids, in no order that means anything.
+
+        `favourite` is chosen whatever comes of it: then only the rejected one is looked for.
+        """
+        raise NotImplementedError
+
+    def usual_calls(self, answers: int, in_full: int) -> int:
+        """Calls of a contest of so many answers in which nothing is tied, if the policy takes `in_full` for two."""
         raise NotImplementedError
 
 
@@ -202,6 +257,7 @@ PARTS = {
     "generator": "pipeline.generators",
     "judge": "judges",
     "policy": "judges.policy",
+    "ranking": "judges.ranking",
     "filter": "filters",
 }
 """The package in which each kind of part lives, one file a part."""

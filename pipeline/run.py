@@ -339,6 +339,8 @@ class Pairs(NamedTuple):
 
     candidates: int
     """Candidates that were written."""
+    draws: int
+    """Further answers that were asked for."""
     preferences: Sequence[Preference]
     """One for each of them, decided or not."""
     decisions: Sequence[Decision]
@@ -351,13 +353,17 @@ async def pairs_of(chunk: Chunk, recipe: Recipe, ask: Ask) -> Pairs:
     """The one record's walk: a chunk in, its preferences and what the filters say of them out."""
     generated = await generate(chunk, recipe.generate, ask)
     judged = await asyncio.gather(
-        *(judge(candidates, recipe.judge, recipe.seed, ask) for candidates in generated.candidates)
+        *(
+            judge(candidates, recipe.judge, recipe.seed, ask, place)
+            for place, candidates in enumerate(generated.candidates)
+        )
     )
     decided = [item.preference for item in judged if item.preference.decided]
     decisions = decide(decided, one_at_a_time(recipe))
     losses = [*generated.losses, *(item.loss for item in judged), *(loss_by(row) for row in decisions)]
     return Pairs(
         candidates=len(generated.candidates),
+        draws=generated.draws,
         preferences=[item.preference for item in judged],
         decisions=[decision for row in decisions for decision in row],
         losses=[loss for loss in losses if loss is not None],
@@ -392,6 +398,8 @@ class _Files:
         self._tally.keep("generate", int(pairs.candidates > 0))
         self._tally.see("parse", pairs.candidates + sum(loss.stage == "parse" for loss in pairs.losses))
         self._tally.keep("parse", pairs.candidates)
+        self._tally.see("draw", pairs.draws)
+        self._tally.keep("draw", pairs.draws - sum(loss.stage == "draw" for loss in pairs.losses))
         self._tally.see("judge", pairs.candidates)
         self._tally.keep("judge", len(decided))
         self._tally.see("filter", len(decided))

@@ -245,9 +245,10 @@ class Manifest(Record):
 
     @property
     def unanswered(self) -> int:
-        """Chunks and pairs that failed and that another start asks for again: all but what a model declined."""
-        failed = Counter(self.counts["generate"].failed) + Counter(self.counts["judge"].failed)
-        return sum(count for code, count in failed.items() if not code.endswith(REFUSED))
+        """Chunks, further answers and pairs that failed and that another start asks for again: all but the declined."""
+        failed = [self.counts[stage].failed for stage in ("generate", "draw", "judge") if stage in self.counts]
+        codes = sum(map(Counter, failed), Counter[str]())
+        return sum(count for code, count in codes.items() if not code.endswith(REFUSED))
 
 
 class PairCount(NamedTuple):

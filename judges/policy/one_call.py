@@ -24,6 +24,11 @@ class OneCall(Policy):
     use: Literal["one-call"] = "one-call"
     """Its name in a recipe."""
 
+    @property
+    def one_order(self) -> bool:
+        """It is the only policy that never sees the other order."""
+        return True
+
     def deliberate(self, jury: Sequence[str]) -> Deliberation:
         """One call."""
         verdicts = yield [Call(jury[0], other=False)]

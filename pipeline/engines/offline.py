@@ -2,7 +2,8 @@
 
 It is for the demo, for tests and for trying a recipe. It reads the same messages that a model would be sent and
 answers in the same JSON, so that every other part of a run is the real one: an instruction from the passage's own key
-phrases, sentence numbers for the excerpt, a dull summary as the generated answer, a verdict by what can be measured.
+phrases, sentence numbers for the excerpt, a dull summary as the generated answer, other dull ones as further answers
+(each draw another), a verdict by what can be measured.
 It knows nothing, and a dataset made by it teaches nothing: the summary, the dataset card and the docs say so.
 """
 
@@ -62,6 +63,50 @@ ENGLISH_DULL = (
 )
 CHINESE_DULL = "一般来说，{phrase}在很多情况下都很重要。它与{others}有关。需要考虑的方面很多，具体情况要具体分析。"
 
+ENGLISH_OPENINGS = (
+    "{phrase} is best understood by what it does.",
+    "The short answer is that {phrase} does one thing well, and that others rely on it.",
+    "It helps to begin with what {phrase} is not.",
+    "In general, {phrase} is something that people meet sooner than they expect.",
+    "{phrase} serves a plain purpose, which its name does not tell.",
+    "Two questions decide what {phrase} is worth to somebody.",
+    "Several aspects of {phrase} are easy to overlook.",
+    "Nothing about {phrase} is hard once its parts are named.",
+)
+ENGLISH_MIDDLES = (
+    "Its first use shows the difference between a good choice and a lucky one.",
+    "Whoever leaves it out pays later, mostly in time.",
+    "It is important in many cases, and harmless in the others.",
+    "Small changes at the start decide how the end turns out.",
+    "Most mistakes come from doing too much of it too early.",
+    "A careful person tries it twice before trusting the result.",
+)
+ENGLISH_ENDINGS = (
+    "That is why it deserves attention.",
+    "The rest depends on the situation.",
+    "Practice teaches more than any rule.",
+    "Beyond that, patience helps.",
+    "Experience fills in what is missing.",
+    "Everything else follows from there.",
+    "Those who know it save an afternoon.",
+    "It repays the effort within a week.",
+)
+CHINESE_OPENINGS = (
+    "要理解{phrase}，先看它有什么作用。", "简单地说，{phrase}只做一件事，别的都要靠它。",
+    "先说{phrase}不是什么。", "一般来说，{phrase}比人们预想的更早遇到。",
+    "{phrase}的用途很朴素。", "{phrase}值不值得，要看两个问题。",
+    "{phrase}有几点容易被忽略。", "弄清各个部分，{phrase}就不难。",
+)  # fmt: skip
+CHINESE_MIDDLES = (
+    "第一次使用就能看出好坏。", "省略它的人以后要多花时间。", "它在很多情况下都有用。",
+    "开头的小变化决定最后的结果。", "大多数错误来自操之过急。", "细心的人会先试两次。",
+)  # fmt: skip
+CHINESE_ENDINGS = (
+    "所以值得留意。", "其余的要看具体情况。", "实践胜过规则。", "此外要有耐心。",
+    "经验会补上不足。", "别的都由此而来。", "懂得它能省半天时间。", "一周之内就见成效。",
+)  # fmt: skip
+"""What further answers are put together from: the draw decides on opening and middle, the temperature on the end."""
+
 FILLERS = (
     "in general", "it depends", "depends on the situation", "several aspects", "in many cases", "it is important",
     "something that", "一般来说", "具体情况", "很多情况", "方面很多",
@@ -109,7 +154,10 @@ async def _ask(request: Request) -> Reply:
     await asyncio.sleep(0)  # lets others have their turn, as a real call would
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     form = request.response_schema
-    text = answer_messages(messages, form.name, form.json_schema) if form else answer_messages(messages, None)
+    if form is None and not request.labels:
+        text = further_answer(messages[-1]["content"], request.draw, request.sampling.temperature)
+    else:
+        text = answer_messages(messages, form.name, form.json_schema) if form else answer_messages(messages, None)
     return Reply(text=text, finish_reason="stop", cost_usd=0.0, model=MODEL)
 
 
@@ -160,6 +208,35 @@ def _triples(asked: str) -> Iterator[dict[str, object]]:
             "generated_answer": dull.format(phrase=excerpt.phrase, others=comma.join(excerpt.others)),
             "extracted_sentences": excerpt.numbers,
         }
+
+
+def further_answer(asked: str, draw: int = 0, temperature: float | None = None) -> str:
+    """A dull answer to an instruction, another for each of 48 draws; with a passage, in the passage's words."""
+    passage = _fenced(asked).get("passage", "")
+    instruction = asked[asked.index(passage) + len(passage) :].partition(">>>\n\n")[2] if passage else asked
+    chinese = bool(re.search(f"[{CJK}]", instruction))
+    openings, middles, endings = (
+        (CHINESE_OPENINGS, CHINESE_MIDDLES, CHINESE_ENDINGS)
+        if chinese
+        else (ENGLISH_OPENINGS, ENGLISH_MIDDLES, ENGLISH_ENDINGS)
+    )
+    found = tuple(text.strip() for text in re.split(r"(?<=[.!?])\s+|(?<=[。！？])", passage) if _is_prose(text))
+    rows, column = divmod(draw + int(fraction(instruction) * len(openings)), len(openings))
+    pool = (*found, *middles)
+    starts = range(rows + column, rows + column + 1 + column % 3)
+    parts = [
+        openings[column].format(phrase=_subject(instruction)),
+        *(pool[number % len(pool)] for number in starts),
+        endings[round(10 * (temperature or 0)) % len(endings)],
+    ]
+    text = ("" if chinese else " ").join(parts)
+    return text[0].upper() + text[1:]
+
+
+def _subject(instruction: str) -> str:
+    """What an instruction is about: its weightiest phrase."""
+    counts = Counter(_phrases(instruction.partition(" ")[2] or instruction))  # less "Describe" and "What"
+    return min(counts, key=_by_weight(counts), default="it")
 
 
 def _numbered(asked: str) -> dict[int, str]:

@@ -1,21 +1,29 @@
-"""Triples (instruction, generated answer, extracted answer) from a chunk of an article.
+"""Triples (instruction, generated answer, extracted answer) from a chunk of an article, and further answers by draw.
 
 The extracted answer comes back as sentence numbers and is cut from the article by offsets. Asking for a copy of the
 text instead gave 0 verbatim answers of 402 in a well-known data set, and costs 69 tokens where two numbers cost 7.
+
+Further answers (`draws`) are asked for by a prompt of their own, one request each that differs from the next in its
+`draw` alone, so that an engine may send the draws of one prompt as one call. They do not see the passage unless told
+to: a model that is to be trained will not see one either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
-from typing import Literal
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, pairwise
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.asking import Asked, ask_until_read, read_cut_json, read_json, request_to
 from pipeline.errors import RecordFailed
+from pipeline.identity import digest
 from pipeline.options import EngineName, PromptName
 from pipeline.records import (
+    Address,
     Answer,
     Ask,
     Candidates,
@@ -24,12 +32,15 @@ from pipeline.records import (
     Loss,
     PromptRef,
     Rendered,
+    Request,
     ResponseSchema,
     Sampling,
     Span,
 )
 from pipeline.registry import Generator, register
 from prompts import render
+
+Temperature = Annotated[float, Field(ge=0, le=2)]
 
 
 class Triple(BaseModel):
@@ -67,12 +78,40 @@ class Triples(Generator):
     """Spread of the model's words; null leaves it to the server, as some reasoning models demand."""
     top_p: float | None = Field(default=None, gt=0, le=1)
     """Smallest set of words whose probability reaches this; by default the server's."""
+    top_k: int | None = Field(default=None, ge=1)
+    """Only this many of the likeliest words are drawn from; not every server takes it."""
+    seed: int | None = Field(default=None, ge=0)
+    """Makes a server that takes it draw the same words again; each draw of a prompt has the next seed."""
     max_tokens: int = Field(default=2048, ge=16)
     """Longest reply in tokens; a reply that is cut off is asked for once more with twice as many."""
     attempts: int = Field(default=3, ge=1, le=10)
     """How often to ask in all when replies are of no use."""
     prompt: PromptName = "triples"
     """The prompt: `triples`, or a .j2 file of your own with the same variables."""
+    draws: int = Field(default=0, ge=0, le=32)
+    """Further answers to each instruction, beside the two of its triple, by each author."""
+    temperatures: tuple[Temperature, ...] = ()
+    """Temperatures of the further answers: each takes the next one in turn; by default `temperature` for all."""
+    authors: tuple[EngineName, ...] = ()
+    """Engines that write the further answers; by default the one that writes the triples."""
+    show_passage: bool = False
+    """Show the passage to the authors of further answers: they know more then than a model that is asked cold."""
+    answer_prompt: PromptName = "answer"
+    """The prompt for further answers: `answer`, or a .j2 file of your own with the same variables."""
+    language: Literal["en", "zh"] = "en"
+    """Which wording of the prompt `answer` to use; the answers are in the language of their instruction either way."""
+
+    @model_validator(mode="after")
+    def _each_draw_is_another(self) -> Self:
+        if not self.draws and (self.authors or self.temperatures):
+            raise ValueError("authors and temperatures are those of further answers: say how many with `draws`")
+        models = Counter((author.provider, author.model) for author in self._authors if author.model)
+        twice = [model for (_, model), times in models.items() if times > 1]
+        if twice:
+            raise ValueError(f"two authors are {twice[0]!r}: they would give the same answers; raise `draws` instead")
+        if self._ways and Counter(self._ways)[self._sampling.but(temperature=0.0)] > 1:
+            raise ValueError("at temperature 0 a model repeats itself: give `temperatures` for more than one draw")
+        return self
 
     async def __call__(self, chunk: Chunk, ask: Ask) -> Generated:
         """The candidates found in one chunk, and a Loss for every triple that is of no use.
@@ -94,16 +133,45 @@ class Triples(Generator):
         candidates = [
             self._candidates(chunk, item, asked, rendered.prompt) for item in written if isinstance(item, Triple)
         ]
-        return Generated(candidates=tuple(candidates), losses=tuple(_losses(chunk, written, asked)))
+        generated = Generated(candidates=tuple(candidates), losses=tuple(_losses(chunk, written, asked)))
+        return await self._draw_more(generated, ask) if self.draws else generated
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The one that it renders."""
-        return (self.prompt,)
+        """Those that it renders."""
+        return (self.prompt, self._answer_prompt) if self.draws else (self.prompt,)
+
+    @property
+    def answers_each(self) -> int:
+        """The two of the triple and every draw."""
+        return 2 + len(self._ways) * len(self._authors)
+
+    @property
+    def _answer_prompt(self) -> str:
+        own = self.language == "en" or self.answer_prompt.endswith(".j2")
+        return self.answer_prompt if own else f"{self.answer_prompt}.{self.language}"
 
     @property
     def _sampling(self) -> Sampling:
-        return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+        )
+
+    @property
+    def _authors(self) -> tuple[Address, ...]:
+        return self.authors or (self.engine,)
+
+    @property
+    def _ways(self) -> list[Sampling]:
+        """How each further answer of one author is drawn."""
+        temperatures = self.temperatures or (self.temperature,)
+        return [
+            self._sampling.but(temperature=temperatures[number % len(temperatures)]) for number in range(self.draws)
+        ]
 
     def render(self, chunk: Chunk) -> Rendered:
         """The prompt for one chunk.
@@ -114,9 +182,26 @@ class Triples(Generator):
         sentences = [span.of(chunk.text) for span in chunk.sentences]
         return render(self.prompt, must_show=sentences, sentences=sentences, per_chunk=self.per_chunk)
 
+    def render_answer(self, instruction: str, chunk: Chunk) -> Rendered:
+        """The prompt for a further answer.
+
+        Raises:
+            UserError: the instruction, or the passage if it is to be shown, is not in it.
+        """
+        passage = chunk.text if self.show_passage else ""
+        return render(
+            self._answer_prompt,
+            must_show=(instruction, passage),
+            instruction=instruction,
+            passage=passage,
+            fence=_mark(passage),
+        )
+
     def rehearse(self, chunk: Chunk) -> None:
-        """As `render`."""
+        """As `render` and, if there are further answers, `render_answer`."""
         self.render(chunk)
+        if self.draws:
+            self.render_answer("Which canary sings?", chunk)
 
     def _candidates(self, chunk: Chunk, triple: Triple, asked: Asked[Written], prompt: PromptRef) -> Candidates:
         spans = cut(chunk, triple.extracted_sentences)
@@ -135,6 +220,107 @@ class Triples(Generator):
             prompt=prompt,
             requests=asked.requests,
         )
+
+    async def _draw_more(self, generated: Generated, ask: Ask) -> Generated:
+        """The same with further answers; a triple that was written twice is dropped before it is drawn for twice."""
+        unique = {candidates.id: candidates for candidates in generated.candidates}
+        drawn = await asyncio.gather(*(self._draw_for(candidates, ask) for candidates in unique.values()))
+        repeats = Counter(candidates.id for candidates in generated.candidates) - Counter(unique.keys())
+        repeated = [_repeated(record) for record in repeats.elements()]
+        return Generated(
+            candidates=tuple(item.candidates for item in drawn),
+            losses=(*generated.losses, *repeated, *(loss for item in drawn for loss in item.losses)),
+            draws=len(unique) * len(self._ways) * len(self._authors),
+        )
+
+    async def _draw_for(self, candidates: Candidates, ask: Ask) -> _Drawn:
+        rendered = self.render_answer(candidates.instruction, candidates.source)
+        draws = [
+            _draw(request, author.family, ask, self.attempts)
+            for author in self._authors
+            for request in self._requests(author, rendered)
+        ]
+        return _joined(candidates, await asyncio.gather(*draws))
+
+    def _requests(self, author: Address, rendered: Rendered) -> Iterator[Request]:
+        """One for each draw; those of one temperature are numbered from 0, so that they are draws of one prompt."""
+        numbers: Counter[Sampling] = Counter()
+        for sampling in self._ways:
+            yield request_to(author, rendered, sampling, draw=numbers[sampling])
+            numbers[sampling] += 1
+
+
+class _Further(NamedTuple):
+    """A further answer, and the requests that it took."""
+
+    answer: Answer
+    requests: tuple[str, ...]
+
+
+class _Drawn(NamedTuple):
+    """Candidates with their further answers, and those that came to nothing."""
+
+    candidates: Candidates
+    losses: tuple[Loss, ...]
+
+
+async def _draw(request: Request, family: str, ask: Ask, attempts: int) -> _Further | RecordFailed:
+    """A further answer, or why there is none: one that failed costs its instruction nothing else."""
+    try:
+        asked = await ask_until_read(str.strip, request, ask, attempts)
+    except RecordFailed as failure:
+        return failure
+    if asked.value is None:  # a refusal stays in the ledger, as above
+        return RecordFailed(asked.code, asked.detail, () if asked.code == "refused" else asked.requests)
+    answer = Answer(
+        text=asked.value, origin="generated", model=asked.reply.model, family=family, sampling=request.sampling
+    )
+    return _Further(answer, asked.requests)
+
+
+def _joined(candidates: Candidates, outcomes: Sequence[_Further | RecordFailed]) -> _Drawn:
+    """The candidates with every answer that says something new; the first of equal texts stays."""
+    answers = {answer.text: answer for answer in reversed(candidates.answers)}
+    failures: dict[int, RecordFailed] = {}
+    same: list[int] = []
+    requests = list(candidates.requests)
+    for number, outcome in enumerate(outcomes, start=1):
+        if isinstance(outcome, RecordFailed):
+            failures[number] = outcome
+            continue
+        requests.extend(outcome.requests)
+        if answers.setdefault(outcome.answer.text, outcome.answer) is not outcome.answer:
+            same.append(number)
+    further = [answer for answer in answers.values() if answer not in candidates.answers]
+    joined = candidates.but(answers=(*candidates.answers, *further), requests=tuple(requests))
+    return _Drawn(joined, (*_failed(joined.id, failures), *_same(joined.id, same)))
+
+
+def _failed(record: str, failures: dict[int, RecordFailed]) -> Iterator[Loss]:
+    for number, failure in failures.items():
+        yield Loss(
+            stage="draw",
+            record=f"{record}/{number}",
+            fate="failed",
+            code=failure.code,
+            detail=failure.detail,
+            requests=failure.requests,
+        )
+
+
+def _same(record: str, numbers: Iterable[int]) -> Iterator[Loss]:
+    for number in numbers:
+        yield Loss(stage="draw", record=f"{record}/{number}", fate="dropped", code="same_answer")
+
+
+def _repeated(record: str) -> Loss:
+    return Loss(stage="parse", record=record, fate="dropped", code="repeated")
+
+
+def _mark(passage: str) -> str:
+    """A mark for the fence around the passage: it stands nowhere in it, so that no passage can close its own fence."""
+    marks = (digest("fence", [passage, turn], length=8) for turn in count())
+    return next(mark for mark in marks if mark not in passage)
 
 
 Written = list[Triple | RecordFailed]

@@ -8,7 +8,7 @@ from huggingface_hub import DatasetCardData
 
 from pipeline.records import Audit, Quality
 from pipeline.report.quality import worth
-from pipeline.report.summary import NO_MODEL, STAGES, behaviour
+from pipeline.report.summary import NO_MODEL, behaviour, stages
 from pipeline.report.words import dollars, listed
 from pipeline.store import DatasetFacts, Manifest
 
@@ -56,7 +56,8 @@ def _head(manifest: Manifest) -> str:
         "```python\nfrom datasets import load_dataset\n\n"
         'pairs = load_dataset("path/to/this/folder")\n```\n\n'
         "`prompt`, `chosen` and `rejected` are conversational, as TRL's DPOTrainer reads them. An extracted answer is "
-        "cut from its article, character by character, at `extracted_spans`; `votes` holds every verdict."
+        "cut from its article, character by character, at `extracted_spans`; `candidates` says how many answers "
+        "competed, and `votes` holds every verdict between the two that became the pair."
     )
 
 
@@ -89,7 +90,7 @@ def _judges(audit: Audit) -> str:
 def _counts(manifest: Manifest) -> str:
     rows = [
         f"| {name} | {count.seen:,} | {count.kept:,} | {listed(count.dropped)} | {listed(count.failed)} |"
-        for stage, name in STAGES.items()
+        for stage, name in stages(manifest).items()
         for count in [manifest.counts[stage]]
     ]
     return (

@@ -21,6 +21,7 @@ STAGES = {
     "chunk": "chunks",
     "generate": "chunks answered",
     "parse": "candidates",
+    "draw": "further answers",
     "judge": "pairs decided",
     "filter": "pairs kept",
 }
@@ -34,7 +35,7 @@ def summary(manifest: Manifest, folder: Path, paid: Bill) -> str:
 
 def _lines(manifest: Manifest, folder: Path, paid: Bill) -> Iterator[str]:
     yield f"run {manifest.name}/{manifest.run_id}"
-    for stage, name in STAGES.items():
+    for stage, name in stages(manifest).items():
         count = manifest.counts[stage]
         reasons = [f"{fate}: {listed(by_code)}" for fate, by_code in _fates(manifest, stage) if by_code]
         yield f"  {count.kept:>9,} of {count.seen:>9,} {name:<16}{'; '.join(reasons)}".rstrip()
@@ -49,6 +50,11 @@ def _lines(manifest: Manifest, folder: Path, paid: Bill) -> Iterator[str]:
         yield f"gate missed: {gate}"
     if manifest.embedded:
         yield NO_MODEL
+
+
+def stages(manifest: Manifest) -> dict[str, str]:
+    """What goes on from each stage; of further answers nothing is said where none were asked for."""
+    return {stage: name for stage, name in STAGES.items() if stage != "draw" or manifest.counts[stage].seen}
 
 
 def behaviour(judge: JudgeAudit) -> str:

@@ -8,7 +8,7 @@ from textwrap import indent
 from typing import TypeVar
 
 from pipeline.errors import UserError
-from pipeline.records import Article, Candidates, Chunk, Decision, Exchange, Identified, Loss, Preference, Span
+from pipeline.records import Answer, Article, Candidates, Chunk, Decision, Exchange, Identified, Loss, Preference, Span
 from pipeline.store import ARTICLES, CHUNKS, DECISIONS, LOSSES, PREFERENCES, read
 
 I = TypeVar("I", bound=Identified)  # noqa: E741  an identified record
@@ -63,10 +63,13 @@ def _pair(folder: Path, preference: Preference, find: Find) -> Iterator[str]:
     yield from _source(folder, candidates.source, [span for answer in candidates.answers for span in answer.spans])
     yield from _exchanges("Generation", candidates.requests, find)
     yield from _candidates(candidates)
+    yield from _lost_draws(folder, candidates, find)
+    names = _names(candidates)
     for number, verdict in enumerate(preference.verdicts, start=1):
-        first = "y" if verdict.swapped else "x"
+        first = names[verdict.y if verdict.swapped else verdict.x]
         winner = _name(verdict.winner, preference) if verdict.winner else verdict.said
-        yield _title(f"Verdict {number}: {verdict.judge}, shown {first} first, says {verdict.said}: {winner}")
+        between = f" on {names[verdict.x]} and {names[verdict.y]}" if len(names) > len("xy") else ""
+        yield _title(f"Verdict {number}: {verdict.judge}{between}, shown {first} first, says {verdict.said}: {winner}")
         yield from _exchanges(f"Verdict {number}", verdict.requests, find)
     yield from _outcome(folder, preference)
 
@@ -107,16 +110,43 @@ def _exchanges(what: str, requests: Iterable[str], find: Find) -> Iterator[str]:
 def _candidates(candidates: Candidates) -> Iterator[str]:
     yield _title(f"Pair {candidates.id}")
     yield f"instruction: {candidates.instruction}"
-    for name, answer in zip("xy", sorted(candidates.answers, key=lambda answer: answer.id), strict=True):
-        yield f"{name} ({answer.origin} {answer.id}): {answer.text}"
+    for answer_id, name in _names(candidates).items():
+        answer = candidates.answer(answer_id)
+        way = f" by {_way(answer)}" if len(candidates.answers) > len("xy") else ""
+        yield f"{name} ({answer.origin} {answer.id}{way}): {answer.text}"
+
+
+def _names(candidates: Candidates) -> dict[str, str]:
+    """What the answers are called here, by id: two x and y, more by their number."""
+    ids = candidates.answer_ids
+    names = "xy" if len(ids) == len("xy") else [str(number) for number in range(1, len(ids) + 1)]
+    return dict(zip(ids, names, strict=True))
+
+
+def _way(answer: Answer) -> str:
+    """The model, and how it drew its words."""
+    sampling = answer.sampling.model_dump_json(exclude_none=True) if answer.sampling else ""
+    return f"{answer.model} {sampling}".strip()
+
+
+def _lost_draws(folder: Path, candidates: Candidates, find: Find) -> Iterator[str]:
+    """Further answers that came to nothing, or that said the same as another one."""
+    for loss in read(folder / LOSSES, Loss):
+        if loss.stage == "draw" and loss.record.split("/")[0] == candidates.id:
+            yield _title(f"Draw {loss.record.split('/')[1]}: {loss.fate}, {loss.code}")
+            if loss.detail:
+                yield loss.detail
+            yield from _exchanges("Draw", loss.requests, find)
 
 
 def _outcome(folder: Path, preference: Preference) -> Iterator[str]:
     yield _title(f"Preference {preference.id}")
+    yield from _standings(preference)
     if not preference.decided:
         yield f"not decided: {preference.reason}"
         return
-    yield f"chosen: {_name(preference.chosen, preference)}, strength {preference.strength}"
+    rejected = f", rejected: {_name(preference.rejected, preference)}" if preference.standings else ""
+    yield f"chosen: {_name(preference.chosen, preference)}{rejected}, strength {preference.strength}"
     kept = True
     for decision in read(folder / DECISIONS, Decision):
         if decision.preference == preference.id:
@@ -125,9 +155,20 @@ def _outcome(folder: Path, preference: Preference) -> Iterator[str]:
     yield "in the dataset" if kept else "not in the dataset"
 
 
+def _standings(preference: Preference) -> Iterator[str]:
+    """How each of several answers came in, the best first, and a cycle if the jury went round in one."""
+    for place, standing in enumerate(preference.standings, start=1):
+        score = "" if standing.score is None else f", score {standing.score:g}"
+        name = _name(standing.answer, preference)
+        yield f"{place}. {name}: won {standing.won}, lost {standing.lost}, undecided {standing.undecided}{score}"
+    if preference.cycle:
+        names = _names(preference.candidates)
+        yield f"a cycle: {' beats '.join(names[answer] for answer in (*preference.cycle, preference.cycle[0]))}"
+
+
 def _name(answer_id: str | None, preference: Preference) -> str:
-    ids = preference.candidates.answer_ids
-    return f"{'xy'[ids.index(answer_id)]} ({preference.candidates.answer(answer_id).origin})" if answer_id else "none"
+    candidates = preference.candidates
+    return f"{_names(candidates)[answer_id]} ({candidates.answer(answer_id).origin})" if answer_id else "none"
 
 
 def _chunk(folder: Path, chunk: Chunk, find: Find) -> Iterator[str]:

@@ -30,4 +30,4 @@ def _once_each(generated: Generated) -> Generated:
         unique.setdefault(candidates.id, candidates)
     repeats = [candidates for candidates in generated.candidates if unique[candidates.id] is not candidates]
     losses = [Loss(stage="parse", record=repeat.id, fate="dropped", code="repeated") for repeat in repeats]
-    return Generated(candidates=tuple(unique.values()), losses=(*generated.losses, *losses))
+    return generated.but(candidates=tuple(unique.values()), losses=(*generated.losses, *losses))

@@ -44,6 +44,11 @@ SCHEMA = pa.schema(
         ("licence", pa.string()),
         ("chosen_origin", pa.string()),
         ("rejected_origin", pa.string()),
+        ("chosen_model", pa.string()),
+        ("rejected_model", pa.string()),
+        ("chosen_temperature", pa.float64()),
+        ("rejected_temperature", pa.float64()),
+        ("candidates", pa.int64()),
         ("extracted_spans", _SPANS),
         ("model", pa.string()),
         ("temperature", pa.float64()),
@@ -53,8 +58,11 @@ SCHEMA = pa.schema(
         ("votes", _VOTES),
     ]
 )
-"""The dataset's columns. `extracted_spans` are characters of the article's text, half-open; `said` names an answer as
-`chosen` or `rejected`, or is `tie` or `unreadable`."""
+"""The dataset's columns. `candidates` is the number of answers that competed. `chosen_model` wrote the chosen answer,
+or picked the sentences of an extracted one; `model` and `temperature` are those of the generated answer, of two of the
+chosen one. `extracted_spans` are characters of the article's text, half-open, and empty if neither answer is extracted.
+`votes` are the verdicts between the two; `said` names an answer as `chosen` or `rejected`, or is `tie` or `unreadable`.
+"""
 
 ROW_GROUP = 1_000
 """Rows in memory at once."""
@@ -126,8 +134,8 @@ def row(pair: Kept, run_id: str, mask: tuple[Kind, ...] = ()) -> dict[str, objec
     preference, article = pair
     candidates = preference.candidates
     chosen, rejected = preference.chosen_answer, preference.rejected_answer
-    extracted = next((answer for answer in candidates.answers if answer.origin == "extracted"), None)
-    written = next((answer for answer in candidates.answers if answer.origin == "generated"), None)
+    extracted = next((answer for answer in (chosen, rejected) if answer.origin == "extracted"), None)
+    written = next((answer for answer in (chosen, rejected) if answer.origin == "generated"), None)
     return {
         "prompt": _turn("user", masked(candidates.instruction, mask)),
         "chosen": _turn("assistant", masked(chosen.text, mask)),
@@ -143,13 +151,18 @@ def row(pair: Kept, run_id: str, mask: tuple[Kind, ...] = ()) -> dict[str, objec
         "licence": article.licence,
         "chosen_origin": chosen.origin,
         "rejected_origin": rejected.origin,
+        "chosen_model": chosen.model,
+        "rejected_model": rejected.model,
+        "chosen_temperature": _temperature(chosen),
+        "rejected_temperature": _temperature(rejected),
+        "candidates": len(candidates.answers),
         "extracted_spans": [span.model_dump() for span in extracted.spans] if extracted else [],
         "model": written.model if written else "",
         "temperature": _temperature(written),
         "prompt_name": candidates.prompt.name,
         "prompt_version": candidates.prompt.version,
         "strength": preference.strength,
-        "votes": [_vote(verdict, preference) for verdict in preference.verdicts],
+        "votes": [_vote(verdict, preference) for verdict in preference.votes],
     }
 
 

@@ -19,7 +19,7 @@ from judges.rubric import Rubric
 from pipeline.engines.offline import EMBEDDED, MODEL, Offline, answer_messages
 from pipeline.errors import UserError
 from pipeline.generators.triples import TriplesReply
-from pipeline.records import Article, Chunk, Generated, Reply, Request, ResponseSchema, Showing
+from pipeline.records import Article, Chunk, Generated, Reply, Request, ResponseSchema, Sampling, Showing
 from pipeline.sources.articles import Articles
 from pipeline.stages.chunk import chunk
 from pipeline.stages.generate import generate
@@ -27,6 +27,7 @@ from pipeline.stages.judge import judge
 from pipeline.text.settings import ChunkSettings
 from tests.support.build import (
     ENGINES,
+    SENTENCES,
     STEADY,
     WORKPLACE,
     make_chunk,
@@ -270,14 +271,37 @@ def test_its_notes_name_what_the_instruction_is_about_in_its_language() -> None:
     assert all(note.startswith("好的回答") for note in notes("蜜蜂怎样跳舞？"))
 
 
+# --- further answers ---
+
+
+@pytest.mark.parametrize("show_passage", [False, True])
+@pytest.mark.parametrize("instruction", ["How do bees name a place?", "蜜蜂怎样指路？", "?"])
+def test_each_draw_of_an_answer_says_something_else_and_the_same_again(instruction: str, show_passage: bool) -> None:
+    writer = make_triples(draws=32, show_passage=show_passage)
+    messages = writer.render_answer(instruction, make_chunk()).messages
+    requests = [make_request(messages=messages, draw=draw) for draw in range(48)]
+    texts = [asked(request).text for request in requests]
+    assert len(set(texts)) == 48
+    assert texts == [asked(request).text for request in requests]
+    others = [asked(request.but(sampling=Sampling(temperature=0.5))).text for request in requests]
+    assert not set(texts) & set(others)
+    assert all(text[-1] in ".。" and not text[0].islower() and len(text) < 800 for text in texts)
+    passages = sum(any(sentence in text for sentence in SENTENCES) for text in texts)
+    assert (passages > 0) == show_passage
+
+
+def test_a_further_answer_is_in_the_language_of_its_instruction() -> None:
+    for instruction, chinese in (("How do bees name a place?", False), ("蜜蜂怎样指路？", True)):
+        request = make_request(messages=make_triples(draws=1).render_answer(instruction, make_chunk()).messages)
+        assert any("\u4e00" <= mark <= "\u9fff" for mark in asked(request).text) == chinese
+
+
 # --- the engine ---
 
 
-@pytest.mark.parametrize("schema", [None, ResponseSchema(name="poem", json_schema={"type": "object"})])
-def test_a_form_of_reply_that_it_does_not_know_is_a_clear_error(schema: ResponseSchema | None) -> None:
-    with pytest.raises(UserError) as error:
-        asked(make_request("Write a poem.", response_schema=schema))
-    assert repr(schema.name if schema else None) in str(error.value)
+def test_a_form_of_reply_that_it_does_not_know_is_a_clear_error() -> None:
+    with pytest.raises(UserError, match="'poem'") as error:
+        asked(make_request("Write.", response_schema=ResponseSchema(name="poem", json_schema={"type": "object"})))
     assert "engines" in error.value.remedy
 
 

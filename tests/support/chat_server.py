@@ -881,11 +881,13 @@ def offline_answers() -> Answer:
     Raises:
         ImportError: the project is not installed.
     """
-    answer_messages = import_module("pipeline.engines.offline").answer_messages
+    offline = import_module("pipeline.engines.offline")
 
     def answer(body: Body) -> str:
         wanted = (body.get("response_format") or {}).get("json_schema") or {}
-        return str(answer_messages(body["messages"], wanted.get("name"), wanted.get("schema", {})))
+        if not body.get("response_format"):
+            return str(offline.further_answer(body["messages"][-1]["content"], body.get("seed") or 0))
+        return str(offline.answer_messages(body["messages"], wanted.get("name"), wanted.get("schema", {})))
 
     return answer
 
