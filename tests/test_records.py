@@ -31,6 +31,7 @@ from pipeline.records import (
     Message,
     Preference,
     PromptRef,
+    Ranked,
     Record,
     Rendered,
     Reply,
@@ -41,6 +42,7 @@ from pipeline.records import (
     Settled,
     Showing,
     Span,
+    Standing,
     Usage,
     Verdict,
 )
@@ -66,7 +68,12 @@ CHUNKS = st.builds(
     IDS, COUNT, TEXT, _tuples(SPANS),
 )  # fmt: skip
 SAMPLINGS = st.builds(
-    Sampling, temperature=st.none() | NUMBER, top_p=st.none() | NUMBER, max_tokens=st.none() | st.integers(1, 9999)
+    Sampling,
+    temperature=st.none() | NUMBER,
+    top_p=st.none() | NUMBER,
+    top_k=st.none() | COUNT,
+    max_tokens=st.none() | st.integers(1, 9999),
+    seed=st.none() | COUNT,
 )
 MESSAGES = st.builds(Message, content=TEXT)
 PROMPTS = st.builds(PromptRef, name=TEXT, version=IDS)
@@ -88,6 +95,7 @@ CANDIDATES = st.builds(
     Candidates, instruction=TEXT, answers=_tuples(ANSWERS, 2), source=CHUNKS, prompt=PROMPTS, requests=_tuples(IDS)
 )
 VERDICTS = st.builds(Verdict, judge=TEXT, model=TEXT, x=IDS, y=IDS, reason=TEXT, requests=_tuples(IDS))
+STANDINGS = st.builds(Standing, answer=IDS, score=st.none() | NUMBER, won=COUNT, lost=COUNT, undecided=COUNT)
 LOSSES = st.builds(Loss, record=TEXT, code=TEXT, detail=TEXT, requests=_tuples(IDS))
 
 STRATEGIES: dict[type[Record], st.SearchStrategy[Any]] = {
@@ -128,12 +136,18 @@ STRATEGIES: dict[type[Record], st.SearchStrategy[Any]] = {
     Verdict: VERDICTS,
     Preference: st.builds(
         Preference, candidates=CANDIDATES, verdicts=_tuples(VERDICTS), chosen=st.none() | IDS,
-        rejected=st.none() | IDS, strength=st.none() | NUMBER, reason=TEXT,
+        rejected=st.none() | IDS, strength=st.none() | NUMBER, reason=TEXT, standings=_tuples(STANDINGS),
+        cycle=_tuples(IDS),
+    ),
+    Standing: STANDINGS,
+    Ranked: st.builds(
+        Ranked, chosen=st.none() | IDS, rejected=st.none() | IDS, strength=st.none() | NUMBER, reason=TEXT,
+        standings=_tuples(STANDINGS), cycle=_tuples(IDS),
     ),
     Settled: st.builds(Settled, winner=st.none() | IDS, strength=st.none() | NUMBER, reason=TEXT),
     Decision: st.builds(Decision, preference=IDS, filter=TEXT, code=TEXT, measured=NUMBER),
     Loss: LOSSES,
-    Generated: st.builds(Generated, candidates=_tuples(CANDIDATES), losses=_tuples(LOSSES)),
+    Generated: st.builds(Generated, candidates=_tuples(CANDIDATES), losses=_tuples(LOSSES), draws=COUNT),
 }  # fmt: skip
 
 MAKES_IT_WHAT_IT_IS: dict[type[Identified], Callable[[Any], object]] = {

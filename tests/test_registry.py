@@ -15,7 +15,7 @@ from judges.calibration import Calibration, save
 from pipeline.errors import UserError
 from pipeline.recipe import parse
 from pipeline.records import Address
-from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, Part, Policy, Source, known, register
+from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, Part, Policy, Ranking, Source, known, register
 
 KINDS: dict[str, type[Part]] = {
     "source": Source,
@@ -23,6 +23,7 @@ KINDS: dict[str, type[Part]] = {
     "generator": Generator,
     "judge": Judge,
     "policy": Policy,
+    "ranking": Ranking,
     "filter": Filter,
 }
 
@@ -76,7 +77,7 @@ def test_a_part_is_what_its_kind_says_and_lives_in_its_package(kind: str, name: 
     part = known(kind)[name]
     assert issubclass(part, KINDS[kind])
     assert part.__module__.rpartition(".")[0] == PARTS[kind]
-    assert ("deliberate" if kind == "policy" else "__call__") in vars(part)
+    assert {"policy": "deliberate", "ranking": "contest"}.get(kind, "__call__") in vars(part)
 
 
 @each_part
@@ -149,6 +150,8 @@ def _recipe_with(kind: str, part: dict[str, object]) -> dict[str, Any]:
             recipe["judge"]["jury"] = [part]
         case "policy":
             recipe["judge"]["policy"] = part
+        case "ranking":
+            recipe["judge"]["rank"] = part
         case "filter":
             recipe["filters"] = [part]
     return recipe
@@ -158,7 +161,8 @@ def _recipe_with(kind: str, part: dict[str, object]) -> dict[str, Any]:
 def test_a_recipe_takes_every_part_by_its_name(kind: str, name: str) -> None:
     recipe = _recipe_with(kind, _options(known(kind)[name], name))
     made = parse(yaml.safe_dump(recipe), Path("/somewhere/recipe.yaml")).recipe
-    found = [*made.sources, *made.engines.values(), made.generate, *made.judge.jury, made.judge.policy, *made.filters]
+    deciding = [*made.judge.jury, made.judge.policy, made.judge.rank]
+    found = [*made.sources, *made.engines.values(), made.generate, *deciding, *made.filters]
     assert any(type(item) is known(kind)[name] for item in found)
 
 

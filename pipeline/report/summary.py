@@ -54,7 +54,8 @@ def _lines(manifest: Manifest, folder: Path, paid: Bill) -> Iterator[str]:
 
 def stages(manifest: Manifest) -> dict[str, str]:
     """What goes on from each stage; of further answers nothing is said where none were asked for."""
-    return {stage: name for stage, name in STAGES.items() if stage != "draw" or manifest.counts[stage].seen}
+    drawn = "draw" in manifest.counts and manifest.counts["draw"].seen  # older builds do not count them
+    return {stage: name for stage, name in STAGES.items() if stage != "draw" or drawn}
 
 
 def behaviour(judge: JudgeAudit) -> str:

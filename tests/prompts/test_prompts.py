@@ -42,6 +42,12 @@ def asking(part: type[ModelJudge], **options: object) -> Any:
 
 RENDERED: dict[str, Callable[[], Rendered]] = {
     "triples": lambda: make_triples(per_chunk=4).render(CHUNK),
+    "answer": lambda: make_triples(draws=1).render_answer("How do bees talk?", CHUNK),
+    "answer-with-passage": lambda: make_triples(draws=1, show_passage=True).render_answer("How do bees talk?", CHUNK),
+    "answer.zh": lambda: make_triples(draws=1, language="zh").render_answer("蜜蜂怎样交流？", CHUNK),
+    "answer.zh-with-passage": lambda: make_triples(draws=1, language="zh", show_passage=True).render_answer(
+        "蜜蜂怎样交流？", CHUNK
+    ),
     "pairwise": lambda: make_judge().render(make_showing(CODE, "Use the formula.", "How large is a circle?")),
     "pairwise-with-reason": lambda: make_judge(
         reason=True, criteria=["clarity", {"tone": "it sounds like a beekeeper."}]
@@ -280,6 +286,18 @@ def test_a_generation_prompt_that_loses_its_source_is_refused(tmp_path: Path, in
     writer = make_triples(prompt=lame(tmp_path, "triples", "[{{ loop.index }}] {{ sentence }}", instead))
     with pytest.raises(UserError, match="must read"):
         writer.rehearse(make_chunk())
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"), [("{{ instruction }}", "{{ instruction | upper }}"), ("{{ passage }}", "")]
+)
+def test_an_answering_prompt_that_loses_the_instruction_or_the_passage_is_refused(
+    tmp_path: Path, line: str, instead: str
+) -> None:
+    own = lame(tmp_path, "answer", line, instead)
+    with pytest.raises(UserError, match="must read"):
+        make_triples(draws=1, show_passage=True, answer_prompt=own).rehearse(make_chunk())
+    make_triples(answer_prompt=own).rehearse(make_chunk())  # nobody will be asked by it
 
 
 @pytest.mark.parametrize("name", ["instruction", "first", "second"])
