@@ -130,6 +130,19 @@ def make_candidates(
     )
 
 
+def make_several(
+    *generated: str, instruction: str = "How do bees name a place?", chunk: Chunk | None = None
+) -> Candidates:
+    """An excerpt of the chunk and these generated answers, each drawn another way."""
+    pair = make_candidates(instruction, chunk=chunk)
+    extracted, written = pair.answers
+    further = [
+        written.but(text=text, model=f"writer-{number}", sampling=Sampling(temperature=number / 10))
+        for number, text in enumerate(generated, start=1)
+    ]
+    return pair.but(answers=(extracted, *further))
+
+
 def make_pair(chosen: str, rejected: str, instruction: str = "How do bees name a place?") -> Preference:
     """A decided preference between two texts that no article holds: for filters that read nothing else."""
     answers = (Answer(text=chosen, origin="given"), Answer(text=rejected, origin="generated"))
