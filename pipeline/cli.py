@@ -80,12 +80,16 @@ def cli() -> None:
 @cli.command(epilog="pairwright init recipe.yaml --samples")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("recipe.yaml"))
 @click.option("--engine", type=click.Choice(["offline", "openai"]), default="offline", show_default=True)
+@click.option("--several", is_flag=True, help="Several answers to each instruction, ranked, in the place of two.")
 @click.option("--samples", is_flag=True, help="Also copy a few short articles into the folder articles/ beside it.")
-def init(path: Path, engine: str, samples: bool) -> None:
+def init(path: Path, engine: str, several: bool, samples: bool) -> None:
     """Write a commented recipe to start from."""
-    from pipeline.starting import start
+    from pipeline.starting import SEVERAL, start
 
-    for written in start(path, engine, with_samples=samples):
+    if several and engine != "offline":
+        what = "the recipe for several answers begins with the offline engine"
+        raise UserError(what, where="--several", remedy="Leave --engine out, and name your models in the recipe")
+    for written in start(path, SEVERAL if several else engine, with_samples=samples):
         _print(str(written))
 
 

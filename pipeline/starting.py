@@ -12,9 +12,12 @@ HERE = Path(__file__).parent
 RECIPES = HERE / "recipes"
 SAMPLES = HERE / "samples"
 
+SEVERAL = "several-answers"
+"""The ready recipe that ranks more than two answers."""
 
-def start(path: Path, engine: str, *, with_samples: bool) -> list[Path]:
-    """Copy the ready recipe for an engine to `path`, and the sample articles to `articles/` beside it; all or nothing.
+
+def start(path: Path, recipe: str, *, with_samples: bool) -> list[Path]:
+    """Copy the ready recipe of this name to `path`, and the sample articles to `articles/` beside it; all or nothing.
 
     Raises:
         UserError: something is there already, or it cannot be written.
@@ -28,5 +31,5 @@ def start(path: Path, engine: str, *, with_samples: bool) -> list[Path]:
     if with_samples:
         with writing(articles):
             shutil.copytree(SAMPLES, articles)
-    write_text(path, (RECIPES / f"{engine}.yaml").read_text(encoding="utf-8"))
+    write_text(path, (RECIPES / f"{recipe}.yaml").read_text(encoding="utf-8"))
     return [path, articles] if with_samples else [path]

@@ -69,6 +69,19 @@ def test_init_writes_a_recipe_that_check_accepts(tmp_path: Path, engine: str) ->
     assert checked.stdout.startswith("recipe.yaml: good\n")
 
 
+def test_init_offers_a_recipe_for_several_answers_and_says_whose_engine_it_begins_with(tmp_path: Path) -> None:
+    said = pairwright("init", "--several", "--samples", cwd=tmp_path)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "recipe.yaml\narticles\n", "")
+    checked = pairwright("check", "recipe.yaml", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "rank: max-and-min" in checked.stdout
+    assert "for each instruction 3 to draw further answers and about 8 to judge 5 of them" in checked.stdout
+    refused = pairwright("init", "other.yaml", "--several", "--engine", "openai", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "name your models in the recipe" in refused.stderr
+    assert not (tmp_path / "other.yaml").exists()
+
+
 def test_init_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("mine")
     said = pairwright("init", cwd=tmp_path)

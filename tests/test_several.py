@@ -1,0 +1,161 @@
+"""Several answers end to end: the ready recipe as it stands, and what its folder, its dataset and `show` say of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline.gates import audit_of
+from pipeline.records import Preference
+from pipeline.show import show
+from pipeline.starting import SEVERAL, start
+from pipeline.store import PREFERENCES, read
+from tests.support.command import assert_adds_up, build, contents, manifest_in, run_in
+
+
+class Built(NamedTuple):
+    """A complete run of the recipe for several answers."""
+
+    outputs: Path
+    folder: Path
+    preferences: list[Preference]
+    rows: list[dict[str, Any]]
+
+
+def recipe_for(home: Path, **judge: Any) -> Path:
+    """The ready recipe beside the samples, with these settings in its `judge` section."""
+    home.mkdir(exist_ok=True)
+    path, _ = start(home / "recipe.yaml", SEVERAL, with_samples=True)
+    if judge:
+        recipe = yaml.safe_load(path.read_text())
+        recipe["judge"] |= judge
+        path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def built_in(home: Path, **judge: Any) -> Built:
+    build(recipe_for(home, **judge), home / "outputs")
+    folder = run_in(home / "outputs")
+    tables = [pq.read_table(file).to_pylist() for file in sorted((folder / "dataset" / "data").glob("*.parquet"))]
+    preferences = list(read(folder / PREFERENCES, Preference))
+    return Built(home / "outputs", folder, preferences, [row for table in tables for row in table])
+
+
+@pytest.fixture(scope="module", name="several")
+def _several(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built_in(tmp_path_factory.mktemp("several") / "home")
+
+
+def test_every_count_adds_up_and_every_further_answer_is_accounted_for(several: Built) -> None:
+    assert_adds_up(several.folder)
+    counts = manifest_in(several.folder).counts
+    assert counts["draw"].seen == 3 * counts["parse"].kept > 100
+    answers = sum(len(preference.candidates.answers) for preference in several.preferences)
+    assert answers == 2 * counts["parse"].kept + counts["draw"].kept
+
+
+def test_every_pair_is_the_best_and_the_worst_of_five_and_settled_in_both_orders(several: Built) -> None:
+    for preference in several.preferences:
+        assert len(preference.candidates.answers) == 5
+        assert len(preference.standings) == 5
+        if preference.decided:
+            assert preference.chosen == preference.standings[0].answer
+            assert preference.rejected == preference.standings[-1].answer
+            assert {vote.swapped for vote in preference.votes} == {True, False}
+            assert {vote.winner for vote in preference.votes} == {preference.chosen}
+        assert len(preference.verdicts) <= 10  # all pairs would be 20
+
+
+def test_an_excerpt_is_not_always_in_the_pair(several: Built) -> None:
+    origins = Counter((row["chosen_origin"], row["rejected_origin"]) for row in several.rows)
+    assert len(origins) > 1
+    for row in several.rows:
+        assert bool(row["extracted_spans"]) == ("extracted" in (row["chosen_origin"], row["rejected_origin"]))
+
+
+def test_a_row_tells_who_wrote_its_answers_how_many_competed_and_what_the_votes_were(several: Built) -> None:
+    by_id = {preference.id: preference for preference in several.preferences}
+    for row in several.rows:
+        preference = by_id[row["id"]]
+        chosen, rejected = preference.chosen_answer, preference.rejected_answer
+        assert row["chosen"][0]["content"] == chosen.text
+        assert row["rejected"][0]["content"] == rejected.text
+        assert (row["chosen_model"], row["rejected_model"]) == (chosen.model, rejected.model)
+        for side, answer in (("chosen", chosen), ("rejected", rejected)):
+            drawn = answer.sampling.temperature if answer.sampling else None
+            assert row[f"{side}_temperature"] == drawn
+        assert row["candidates"] == 5
+        assert row["strength"] == preference.strength
+        assert len(row["votes"]) == len(preference.votes)
+        assert {vote["said"] for vote in row["votes"]} == {"chosen"}
+        assert Counter(vote["chosen_first"] for vote in row["votes"]) == {True: 1, False: 1}
+    assert {row["temperature"] for row in several.rows} <= {0.4, 0.7, 1.0}
+
+
+def test_the_audit_looks_at_every_two_answers_that_were_compared(several: Built) -> None:
+    audited = audit_of(several.preferences, 1)
+    compared = {
+        (preference.id, verdict.x, verdict.y) for preference in several.preferences for verdict in preference.verdicts
+    }
+    assert audited.pairs == len(compared)
+    (judge,) = audited.judges.values()
+    assert judge.verdicts == sum(len(preference.verdicts) for preference in several.preferences)
+    assert judge.position_consistency is not None
+    assert judge.position_consistency.value == 1  # the offline judge knows no position
+    longer = [
+        len(preference.chosen_answer.text) > len(preference.rejected_answer.text)
+        for preference in several.preferences
+        if preference.decided and len(preference.chosen_answer.text) != len(preference.rejected_answer.text)
+    ]
+    assert audited.longer_wins is not None
+    assert audited.longer_wins.value == pytest.approx(sum(longer) / len(longer))
+
+
+def test_show_names_every_answer_its_author_and_its_place(several: Built) -> None:
+    preference = next(item for item in several.preferences if item.decided)
+    text = show("several-answers", preference.id, several.outputs, None)
+    ids = preference.candidates.answer_ids
+    for number, answer_id in enumerate(ids, start=1):
+        answer = preference.candidates.answer(answer_id)
+        assert f"{number} ({answer.origin} {answer_id} by {answer.model}" in text
+    for place, standing in enumerate(preference.standings, start=1):
+        assert f"{place}. {ids.index(standing.answer) + 1} (" in text
+    assert text.count("\n== Verdict ") == 2 * len(preference.verdicts)  # what was said, and the exchange
+    verdict = preference.verdicts[0]
+    x, y = ids.index(verdict.x) + 1, ids.index(verdict.y) + 1
+    assert f" on {x} and {y}, shown {y if verdict.swapped else x} first" in text
+    chosen, rejected = (ids.index(answer or "") + 1 for answer in (preference.chosen, preference.rejected))
+    assert f"chosen: {chosen} (" in text
+    assert f"rejected: {rejected} (" in text
+    assert text.count("== Generation: request") == 4  # the triple and three draws
+
+
+def test_a_second_start_asks_nothing_and_a_third_elsewhere_gives_the_same_bytes(several: Built, tmp_path: Path) -> None:
+    again = build(several.outputs.parent / "recipe.yaml", several.outputs)
+    assert not again.news
+    other = built_in(tmp_path / "home")
+    assert contents(other.folder).keys() == contents(several.folder).keys()
+    assert contents(other.folder)[PREFERENCES] == contents(several.folder)[PREFERENCES]
+
+
+@pytest.mark.parametrize(
+    "rank",
+    [{"use": "round-robin"}, {"use": "bradley-terry", "rejected": "closest-clear-loser"}],
+    ids=lambda rank: rank["use"],
+)
+def test_the_other_rankings_build_a_dataset_too(rank: dict[str, str], tmp_path: Path) -> None:
+    built = built_in(tmp_path / "home", rank=rank)
+    assert_adds_up(built.folder)
+    assert len(built.rows) > 20
+    assert all(standing.score is not None for item in built.preferences for standing in item.standings)
+
+
+def test_the_authors_words_are_chosen_from_among_five(tmp_path: Path) -> None:
+    built = built_in(tmp_path / "home", label="extracted")
+    assert {row["chosen_origin"] for row in built.rows} == {"extracted"}
+    assert {row["rejected_origin"] for row in built.rows} == {"generated"}
