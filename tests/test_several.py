@@ -12,6 +12,8 @@ import yaml
 
 from pipeline.gates import audit_of
 from pipeline.records import Preference
+from pipeline.report.card import card
+from pipeline.report.summary import summary
 from pipeline.show import show
 from pipeline.starting import SEVERAL, start
 from pipeline.store import PREFERENCES, read
@@ -27,19 +29,20 @@ class Built(NamedTuple):
     rows: list[dict[str, Any]]
 
 
-def recipe_for(home: Path, **judge: Any) -> Path:
-    """The ready recipe beside the samples, with these settings in its `judge` section."""
+def recipe_for(home: Path, generate: dict[str, Any] | None = None, **judge: Any) -> Path:
+    """The ready recipe beside the samples, with these settings in its sections `generate` and `judge`."""
     home.mkdir(exist_ok=True)
     path, _ = start(home / "recipe.yaml", SEVERAL, with_samples=True)
-    if judge:
+    if judge or generate:
         recipe = yaml.safe_load(path.read_text())
         recipe["judge"] |= judge
+        recipe["generate"] |= generate or {}
         path.write_text(yaml.safe_dump(recipe))
     return path
 
 
-def built_in(home: Path, **judge: Any) -> Built:
-    build(recipe_for(home, **judge), home / "outputs")
+def built_in(home: Path, generate: dict[str, Any] | None = None, **judge: Any) -> Built:
+    build(recipe_for(home, generate, **judge), home / "outputs")
     folder = run_in(home / "outputs")
     tables = [pq.read_table(file).to_pylist() for file in sorted((folder / "dataset" / "data").glob("*.parquet"))]
     preferences = list(read(folder / PREFERENCES, Preference))
@@ -133,6 +136,28 @@ def test_show_names_every_answer_its_author_and_its_place(several: Built) -> Non
     assert f"chosen: {chosen} (" in text
     assert f"rejected: {rejected} (" in text
     assert text.count("== Generation: request") == 4  # the triple and three draws
+
+
+def test_draws_that_say_the_same_are_counted_on_screen_and_card_and_shown(tmp_path: Path) -> None:
+    """The offline engine rounds temperatures to tenths, so that these two give the same texts."""
+    built = built_in(tmp_path / "home", {"draws": 2, "temperatures": [0.42, 0.38]})
+    manifest = manifest_in(built.folder)
+    count = manifest.counts["draw"]
+    assert count.dropped == {"same_answer": count.kept}
+    line = f"{count.kept:,} of {count.seen:,} further answers"
+    assert line in " ".join(summary(manifest, built.folder, manifest.bill).split())
+    assert f"| further answers | {count.seen:,} | {count.kept:,} | same_answer" in card(manifest, "")
+    preference = next(item for item in built.preferences if item.decided)
+    assert len(preference.candidates.answers) == 3
+    assert "== Draw 2: dropped, same_answer" in show("several-answers", preference.id, built.outputs, None)
+
+
+def test_where_nothing_is_drawn_nothing_is_said_of_draws(tmp_path: Path) -> None:
+    built = built_in(tmp_path / "home", {"draws": 0, "temperatures": []})
+    manifest = manifest_in(built.folder)
+    assert manifest.counts["draw"].seen == 0
+    assert "further answers" not in summary(manifest, built.folder, manifest.bill) + card(manifest, "")
+    assert {row["candidates"] for row in built.rows} == {2}
 
 
 def test_a_second_start_asks_nothing_and_a_third_elsewhere_gives_the_same_bytes(several: Built, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from judges.policy import support
 from pipeline.errors import RecordFailed
@@ -171,20 +172,21 @@ class _Hearing:
 
     def _y_first(self, x: Answer, y: Answer) -> bool:
         """Whether y stands first when a call does not ask for the other order."""
-        ids = self.candidates.answer_ids
-        if len(ids) > len((x, y)):
-            return follows(x.id, y.id, sorted(ids, key=self._seat), tie=coin(self.seed, self.candidates.id, x.id, y.id))
+        if len(self.candidates.answers) > len((x, y)):
+            return follows(x.id, y.id, self._circle, tie=coin(self.seed, self.candidates.id, x.id, y.id))
         if not self.settings.policy.one_order:
             return coin(self.seed, self.candidates.id)
         authors = min((x, y), key=lambda answer: (answer.origin, answer.id))  # extracted, generated, given
         return in_turn(self.seed, self.candidates.source.id, self.place) == (authors is y)
 
-    def _seat(self, answer_id: str) -> float:
-        return fraction(self.seed, self.candidates.id, answer_id)
+    @cached_property
+    def _circle(self) -> list[str]:
+        """All answers' ids in the order that the hash gives."""
+        return sorted(self.candidates.answer_ids, key=lambda answer: fraction(self.seed, self.candidates.id, answer))
 
     def drawn(self, ids: set[str]) -> str:
         """One of these answers, by the hash."""
-        return min(ids, key=self._seat)
+        return min(ids, key=self._circle.index)
 
 
 @dataclass(frozen=True)
