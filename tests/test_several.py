@@ -17,7 +17,8 @@ from pipeline.report.summary import summary
 from pipeline.show import show
 from pipeline.starting import SEVERAL, start
 from pipeline.store import PREFERENCES, read
-from tests.support.command import assert_adds_up, build, contents, manifest_in, run_in
+from tests.support.chat_server import ChatServer, offline_answers
+from tests.support.command import assert_adds_up, build, contents, manifest_in, recipe_in, run_in, samples_in
 
 
 class Built(NamedTuple):
@@ -136,6 +137,40 @@ def test_show_names_every_answer_its_author_and_its_place(several: Built) -> Non
     assert f"chosen: {chosen} (" in text
     assert f"rejected: {rejected} (" in text
     assert text.count("== Generation: request") == 4  # the triple and three draws
+
+
+def test_draws_of_one_prompt_are_one_call_to_a_server_and_are_paid_once(tmp_path: Path) -> None:
+    generate = {"use": "triples", "engine": "writer", "per_chunk": 2, "draws": 4, "temperatures": [0.4, 1.0]}
+    with ChatServer(answer=offline_answers()) as server:
+        path = recipe_in(tmp_path, url=server.base_url, sources=samples_in(tmp_path), generate=generate)
+        outcome = build(path, tmp_path / "outputs")
+        asked = [body for body in server.counters.bodies if "response_format" not in body]
+        assert not build(path, tmp_path / "outputs").news
+    count = outcome.manifest.counts["draw"]
+    assert count.kept == count.seen == 4 * outcome.manifest.counts["parse"].kept
+    assert {body["n"] for body in asked} == {2}
+    assert len(asked) <= count.seen / 2  # two instructions that read alike are one
+    assert_adds_up(outcome.folder)
+
+
+def test_a_draw_that_failed_is_asked_for_again_by_the_next_start(tmp_path: Path) -> None:
+    failing = [True]
+
+    def answer(body: dict[str, Any]) -> str:
+        return "" if failing[0] and "response_format" not in body else offline_answers()(body)
+
+    generate = {"use": "triples", "engine": "writer", "per_chunk": 1, "draws": 2}
+    with ChatServer(answer=answer) as server:
+        path = recipe_in(tmp_path, url=server.base_url, sources=samples_in(tmp_path), generate=generate)
+        first = build(path, tmp_path / "outputs").manifest
+        failing[0] = False
+        second = build(path, tmp_path / "outputs").manifest
+    assert first.counts["draw"].failed == {"empty": first.counts["draw"].seen}
+    assert first.counts["judge"].kept
+    assert first.unanswered
+    assert second.counts["draw"].failed == {}
+    assert second.counts["draw"].kept == second.counts["draw"].seen
+    assert not second.unanswered
 
 
 def test_draws_that_say_the_same_are_counted_on_screen_and_card_and_shown(tmp_path: Path) -> None:

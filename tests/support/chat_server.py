@@ -886,7 +886,8 @@ def offline_answers() -> Answer:
     def answer(body: Body) -> str:
         wanted = (body.get("response_format") or {}).get("json_schema") or {}
         if not body.get("response_format"):
-            return str(offline.further_answer(body["messages"][-1]["content"], body.get("seed") or 0))
+            draw = (body.get("seed") or 0) + (body.get("choice") or 0)
+            return str(offline.further_answer(body["messages"][-1]["content"], draw, body.get("temperature")))
         return str(offline.answer_messages(body["messages"], wanted.get("name"), wanted.get("schema", {})))
 
     return answer
