@@ -35,6 +35,8 @@ class MaxAndMin(Ranking):
 
     use: Literal["max-and-min"] = "max-and-min"
     """Its name in a recipe."""
+    rejected: Literal["worst"] = "worst"
+    """Who is rejected: it knows nobody else; `round-robin` and `bradley-terry` offer a choice."""
 
     def contest(self, answers: Sequence[str], favourite: str | None = None) -> Contest:
         """Rounds of single calls, as many at once as do not depend on one another, then the final."""

@@ -110,7 +110,7 @@ class Triples(Generator):
         if twice:
             raise ValueError(f"two authors are {twice[0]!r}: they would give the same answers; raise `draws` instead")
         if self._ways and Counter(self._ways)[self._sampling.but(temperature=0.0)] > 1:
-            raise ValueError("at temperature 0 a model repeats itself: give `temperatures` for more than one draw")
+            raise ValueError("at temperature 0 a model repeats itself: give more `temperatures`, or fewer `draws`")
         return self
 
     async def __call__(self, chunk: Chunk, ask: Ask) -> Generated:
