@@ -314,6 +314,11 @@ class Candidates(Identified):
         return self.source.id
 
     @property
+    def several(self) -> bool:
+        """Whether more than two answers compete."""
+        return len(self.answers) > 2  # noqa: PLR2004  two is what the word pair means
+
+    @property
     def answer_ids(self) -> list[str]:
         """Ids of the answers, sorted, since their order means nothing."""
         return sorted(answer.id for answer in self.answers)

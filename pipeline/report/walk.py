@@ -68,7 +68,7 @@ def _pair(folder: Path, preference: Preference, find: Find) -> Iterator[str]:
     for number, verdict in enumerate(preference.verdicts, start=1):
         first = names[verdict.y if verdict.swapped else verdict.x]
         winner = _name(verdict.winner, preference) if verdict.winner else verdict.said
-        between = f" on {names[verdict.x]} and {names[verdict.y]}" if len(names) > len("xy") else ""
+        between = f" on {names[verdict.x]} and {names[verdict.y]}" if candidates.several else ""
         yield _title(f"Verdict {number}: {verdict.judge}{between}, shown {first} first, says {verdict.said}: {winner}")
         yield from _exchanges(f"Verdict {number}", verdict.requests, find)
     yield from _outcome(folder, preference)
@@ -112,14 +112,14 @@ def _candidates(candidates: Candidates) -> Iterator[str]:
     yield f"instruction: {candidates.instruction}"
     for answer_id, name in _names(candidates).items():
         answer = candidates.answer(answer_id)
-        way = f" by {_way(answer)}" if len(candidates.answers) > len("xy") else ""
+        way = f" by {_way(answer)}" if candidates.several else ""
         yield f"{name} ({answer.origin} {answer.id}{way}): {answer.text}"
 
 
 def _names(candidates: Candidates) -> dict[str, str]:
     """What the answers are called here, by id: two x and y, more by their number."""
     ids = candidates.answer_ids
-    names = "xy" if len(ids) == len("xy") else [str(number) for number in range(1, len(ids) + 1)]
+    names = [str(number) for number in range(1, len(ids) + 1)] if candidates.several else ["x", "y"]
     return dict(zip(ids, names, strict=True))
 
 

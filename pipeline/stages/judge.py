@@ -51,7 +51,7 @@ async def judge(candidates: Candidates, settings: JudgeSettings, seed: int, ask:
     because of it, the pair has failed and a later run asks again; if the jury just disagrees, it is dropped.
     """
     hearing = _Hearing(candidates, settings, seed, ask, place)
-    ranked = await (_two(hearing) if len(candidates.answers) == len("xy") else _several(hearing))
+    ranked = await (_several(hearing) if candidates.several else _two(hearing))
     preference = Preference(
         candidates=candidates,
         verdicts=tuple(hearing.verdicts),
@@ -172,7 +172,7 @@ class _Hearing:
 
     def _y_first(self, x: Answer, y: Answer) -> bool:
         """Whether y stands first when a call does not ask for the other order."""
-        if len(self.candidates.answers) > len((x, y)):
+        if self.candidates.several:
             return follows(x.id, y.id, self._circle, tie=coin(self.seed, self.candidates.id, x.id, y.id))
         if not self.settings.policy.one_order:
             return coin(self.seed, self.candidates.id)

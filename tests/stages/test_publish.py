@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.recipe import Split
-from pipeline.records import Article, Preference, Said
+from pipeline.records import Answer, Article, Preference, Said, Verdict
 from pipeline.stages import publish
 from pipeline.stages.publish import SCHEMA, Kept, row, with_articles, write_dataset
 from pipeline.store import DatasetFacts
@@ -24,6 +24,7 @@ from tests.support.build import (
     make_candidates,
     make_pair,
     make_preference,
+    make_several,
     make_source,
     make_verdict,
 )
@@ -208,6 +209,36 @@ def test_a_vote_names_the_answer_by_its_fate_and_says_whether_the_chosen_one_sto
     if mirrored:
         chosen_first, what = not chosen_first, {"chosen": "rejected", "rejected": "chosen"}.get(what, what)
     assert found["votes"] == [{"judge": "pairwise:one", "model": "judge-1", "chosen_first": chosen_first, "said": what}]
+
+
+# --- several answers ---
+
+
+@pytest.mark.parametrize(("chosen", "rejected"), [(1, 3), (3, 1), (0, 2), (2, 0)])
+def test_of_several_answers_a_row_tells_of_the_two_of_the_pair_and_holds_the_votes_between_them(
+    chosen: int, rejected: int
+) -> None:
+    source = make_source()
+    candidates = make_several("One.", "Two.", "Three.", chunk=source.chunk)
+    better, worse, other = (
+        candidates.answers[place] for place in (chosen, rejected, ({0, 1, 2} - {chosen, rejected}).pop())
+    )
+
+    def vote(x: Answer, y: Answer, said: Said) -> Verdict:
+        return Verdict(judge="one", x=x.id, y=y.id, swapped=False, said=said)
+
+    verdicts = (vote(better, other, "b"), vote(better, worse, "a"), vote(worse, other, "tie"), vote(worse, better, "b"))
+    pair = Preference(candidates=candidates, verdicts=verdicts, chosen=better.id, rejected=worse.id, strength=1.0)
+    found: Any = row(Kept(pair, source.article), "run-1")
+    assert (found["chosen"][0]["content"], found["rejected"][0]["content"]) == (better.text, worse.text)
+    assert (found["chosen_model"], found["rejected_model"]) == (better.model, worse.model)
+    drawn = [None, 0.1, 0.2, 0.3]
+    assert (found["chosen_temperature"], found["rejected_temperature"]) == (drawn[chosen], drawn[rejected])
+    written = better if better.origin == "generated" else worse
+    assert (found["model"], found["temperature"]) == (written.model, drawn[candidates.answers.index(written)])
+    assert found["candidates"] == 4
+    assert [(item["said"], item["chosen_first"]) for item in found["votes"]] == [("chosen", True), ("chosen", False)]
+    assert bool(found["extracted_spans"]) == (0 in (chosen, rejected))
 
 
 # --- what is kept ---
