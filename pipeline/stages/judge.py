@@ -33,7 +33,7 @@ from pipeline.errors import RecordFailed
 from pipeline.identity import coin, fraction
 from pipeline.recipe import JudgeSettings
 from pipeline.records import Answer, Ask, Candidates, Loss, Preference, Ranked, Settled, Showing, Verdict
-from pipeline.registry import Call, Judge, Match, Played
+from pipeline.registry import Call, Deliberation, Judge, Match, Played
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class _Hearing:
     async def _play(self, match: Match) -> _Talk:
         """Asks for what the policy wants, as often as it wants, all calls of a round at once; or its first call."""
         x, y = sorted((self.candidates.answer(match.one), self.candidates.answer(match.other)), key=lambda a: a.id)
-        talks = self.settings.policy.deliberate([judge.label for judge in self.settings.jury])
+        talks = self._talks()
         heard: dict[Call, Verdict] = {}
         try:
             calls = next(talks)
@@ -151,6 +151,9 @@ class _Hearing:
                 calls = talks.send(new)
         except StopIteration as end:
             return _Talk(match, end.value, heard)
+
+    def _talks(self) -> Deliberation:
+        return self.settings.policy.deliberate([judge.label for judge in self.settings.jury])
 
     async def _poll(self, call: Call, x: Answer, y: Answer) -> Verdict:
         """One verdict; what was said before is not asked again."""
