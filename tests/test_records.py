@@ -28,9 +28,11 @@ from pipeline.records import (
     Identified,
     JudgeAudit,
     Loss,
+    Measure,
     Message,
     Preference,
     PromptRef,
+    Quality,
     Ranked,
     Record,
     Rendered,
@@ -96,6 +98,7 @@ CANDIDATES = st.builds(
 )
 VERDICTS = st.builds(Verdict, judge=TEXT, model=TEXT, x=IDS, y=IDS, reason=TEXT, requests=_tuples(IDS))
 STANDINGS = st.builds(Standing, answer=IDS, score=st.none() | NUMBER, won=COUNT, lost=COUNT, undecided=COUNT)
+MEASURES = st.builds(Measure, name=TEXT, value=NUMBER, words=TEXT, rows=_tuples(TEXT))
 LOSSES = st.builds(Loss, record=TEXT, code=TEXT, detail=TEXT, requests=_tuples(IDS))
 
 STRATEGIES: dict[type[Record], st.SearchStrategy[Any]] = {
@@ -112,7 +115,8 @@ STRATEGIES: dict[type[Record], st.SearchStrategy[Any]] = {
     ResponseSchema: SCHEMAS,
     Request: st.builds(
         Request, engine=TEXT, model=TEXT, provider=TEXT, messages=_tuples(MESSAGES), sampling=SAMPLINGS,
-        response_schema=st.none() | SCHEMAS, draw=st.integers(0, 3), attempt=st.integers(0, 3), prompt=PROMPTS,
+        response_schema=st.none() | SCHEMAS, labels=_tuples(TEXT), draw=st.integers(0, 3),
+        attempt=st.integers(0, 3), prompt=PROMPTS,
     ),
     Usage: USAGES,
     Estimate: ESTIMATES,
@@ -146,6 +150,8 @@ STRATEGIES: dict[type[Record], st.SearchStrategy[Any]] = {
     ),
     Settled: st.builds(Settled, winner=st.none() | IDS, strength=st.none() | NUMBER, reason=TEXT),
     Decision: st.builds(Decision, preference=IDS, filter=TEXT, code=TEXT, measured=NUMBER),
+    Measure: MEASURES,
+    Quality: st.builds(Quality, rows=COUNT, measures=_tuples(MEASURES)),
     Loss: LOSSES,
     Generated: st.builds(Generated, candidates=_tuples(CANDIDATES), losses=_tuples(LOSSES), draws=COUNT),
 }  # fmt: skip
@@ -154,8 +160,8 @@ MAKES_IT_WHAT_IT_IS: dict[type[Identified], Callable[[Any], object]] = {
     Article: lambda article: article.text,
     Chunk: lambda chunk: (chunk.article_id, chunk.start, chunk.end),
     Request: lambda request: (
-        request.model, request.provider, request.messages, request.sampling, request.response_schema, request.draw,
-        request.attempt,
+        request.model, request.provider, request.messages, request.sampling, request.response_schema, request.labels,
+        request.draw, request.attempt,
     ),
     Answer: lambda answer: (answer.text, answer.origin),
     Candidates: lambda candidates: (

@@ -27,7 +27,11 @@ KINDS: dict[str, type[Part]] = {
     "filter": Filter,
 }
 
-SAMPLE: dict[str, object] = {"engine": "writer", "model": "some-model"}
+SAMPLE: dict[str, object] = {
+    "engine": "writer",
+    "model": "some-model",
+    "benchmarks": [{"path": "questions.jsonl"}],
+}
 """A value for each option that parts need; one that is new goes here."""
 
 SAMPLES: dict[str, dict[str, object]] = {"articles": {"path": "articles.json"}}

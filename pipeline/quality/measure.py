@@ -39,6 +39,15 @@ CIRCLES = 0.3
 CONTAMINATED = 0.5
 """Share of a benchmark question's stretches above which a row holds it."""
 
+MANY = 10
+"""Rows with a fault from which a dataset can be unfit."""
+
+LOPSIDED = 0.15
+"""How far the share of longer chosen answers may lie from one half. Never unfit: brevity may be what is taught."""
+
+TOLD = 0.75
+"""Share of chosen answers that may be told without the prompt. Never unfit: a style may be what is taught."""
+
 EXAMPLES = 5
 """Rows that a measure names."""
 
@@ -49,13 +58,13 @@ class Bounds(NamedTuple):
     look: float
     """Above this: look."""
     unfit: float | None
-    """Above this: unfit."""
+    """Above this, and in ten rows at least: unfit. One row of twenty is a matter for a person's eye."""
 
-    def outlook(self, share: float) -> Outlook:
-        """What a share means."""
-        if self.unfit is not None and share > self.unfit:
+    def outlook(self, count: int, of: int) -> Outlook:
+        """What so many of so many rows mean."""
+        if self.unfit is not None and count >= MANY and count / of > self.unfit:
             return "unfit"
-        return "look" if share > self.look else "good"
+        return "look" if count / of > self.look else "good"
 
 
 @dataclass
@@ -82,7 +91,7 @@ class Found:
         return Measure(
             name=self.name,
             value=share,
-            outlook=self.bounds.outlook(share),
+            outlook=self.bounds.outlook(len(self.places), self.of),
             words=f"{len(self.places):,} of {self.of:,} {self.says}",
             rows=tuple(self.places[:EXAMPLES]),
         )
@@ -287,7 +296,7 @@ class _Lengths:
             return []
         share = self._longer / self._unequal if self._unequal else 0.5
         means = f"{self._chosen / self._rows:,.0f} characters against {self._rejected / self._rows:,.0f}"
-        off = Bounds(0.15, 0.45).outlook(abs(share - 0.5))
+        off: Outlook = "look" if abs(share - 0.5) > LOPSIDED else "good"
         words = f"{share:.0%} of pairs have the longer answer chosen; {means} on average"
         return [Measure(name="longer chosen", value=share, outlook=off, words=words)]
 
@@ -296,7 +305,7 @@ def _separable(seen: Words) -> list[Measure]:
     found = seen.separable()
     if found is None:
         return []
-    outlook = Bounds(0.75, None).outlook(found.accuracy)
+    outlook: Outlook = "look" if found.accuracy > TOLD else "good"
     told = ", ".join(map(_shortcut, found.shortcuts[:3]))
     words = f"{found.accuracy:.1%} of chosen answers are told without the prompt"
     return [

@@ -116,6 +116,13 @@ def test_a_set_that_is_full_of_a_fault_is_unfit(kind: str) -> None:
     assert quality.outlook == "unfit"
 
 
+def test_a_few_rows_make_no_set_unfit() -> None:
+    rows = clean(10)
+    rows[3] = replace(rows[3], chosen="")
+    quality, _ = audited(rows)
+    assert measure(quality, "empty").outlook == "look"
+
+
 def test_a_row_without_a_text_is_counted_once_and_measured_no_further() -> None:
     rows = [*clean(20), Row("train[20]", "train", "", "", "", "")]
     quality, flagged = audited(rows)
@@ -132,7 +139,7 @@ def test_of_no_rows_it_is_said_that_there_are_none() -> None:
 def test_it_is_told_how_often_the_longer_answer_is_chosen() -> None:
     rows = [replace(row, chosen=row.chosen + row.rejected) for row in clean(50)]
     longer = measure(audited(rows)[0], "longer chosen")
-    assert (longer.value, longer.outlook) == (1.0, "unfit")
+    assert (longer.value, longer.outlook) == (1.0, "look")
     even = [replace(row, rejected=row.chosen[::-1]) for row in clean(50)]
     assert measure(audited(even)[0], "longer chosen").value == 0.5
 

@@ -192,6 +192,7 @@ def test_the_pieces_of_a_sentence_that_had_to_be_cut_are_one_sentence_of_their_c
     ids=["no blank", "no blank, Chinese", "Chinese", "headings", "one-letter lines", "quotations", "brackets"],
 )
 def test_hostile_texts_take_no_longer_than_others(text: str) -> None:
-    started = time.perf_counter()
+    """About a second of this process; what grows with the square takes minutes, however idle the machine."""
+    began = time.process_time()
     _chunk(text, ChunkSettings())
-    assert time.perf_counter() - started < 15  # about 1 s; what grows with the square takes minutes
+    assert time.process_time() - began < 60
