@@ -52,7 +52,8 @@ class Draws:
         try:
             await asyncio.sleep(0)  # whoever is asked at the same moment can join
             self._close(key, party)
-            await asyncio.gather(*map(self._serve, runs(party)))
+            first, *others = runs(party)
+            await (asyncio.gather(*map(self._serve, [first, *others])) if others else self._serve(first))
         finally:  # whoever was first asks for all; if it is stopped, so are they
             self._close(key, party)
             for _, other in party:
@@ -78,6 +79,8 @@ def runs(
     party: Sequence[tuple[Request, asyncio.Future[Reply]]],
 ) -> list[list[tuple[Request, asyncio.Future[Reply]]]]:
     """The requests of each call, by draw. With a seed their draws follow one another: so do the choices' seeds."""
+    if len(party) == 1:
+        return [list(party)]
     ordered = sorted(party, key=lambda item: item[0].draw)
     seeded = party[0][0].sampling.seed is not None
     numbered = enumerate(ordered)

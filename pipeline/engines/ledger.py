@@ -15,9 +15,11 @@ import asyncio
 import fcntl
 import os
 import re
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,6 +65,9 @@ notes = sa.Table(
 )
 
 
+LOOK_UP = sa.select(replies.c.reply).where(replies.c.id == sa.bindparam("id"))
+
+
 class Ledger:
     """Replies that were paid for, on disk."""
 
@@ -81,6 +86,23 @@ class Ledger:
                 stack.enter_context(_alone(path))
             self._engine = sa.create_engine(location) if path is None else _sqlite(path)
             tables.create_all(self._engine)
+        self._writing = threading.Lock()
+
+    @cached_property
+    def _reader(self) -> sa.Connection:
+        """Kept open, as is the writer: a connection from the pool costs five times what a look-up does.
+
+        Between two look-ups it holds no transaction, and so sees what others commit.
+        """
+        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    @cached_property
+    def _add(self) -> sa.Insert:
+        return self._insert(replies).on_conflict_do_nothing()
+
+    @cached_property
+    def _writer(self) -> sa.Connection:
+        return self._engine.connect()
 
     def find(self, request_id: str) -> Exchange | None:
         """A request and its reply, or None."""
@@ -93,26 +115,31 @@ class Ledger:
 
     def reply_to(self, request: Request) -> Reply | None:
         """The reply to a request, or None if it was never answered."""
-        with _translated(self.location), self._engine.connect() as connection:
-            text = connection.execute(sa.select(replies.c.reply).where(replies.c.id == request.id)).scalar()
+        with _translated(self.location):
+            text = self._reader.execute(LOOK_UP, {"id": request.id}).scalar()
             return None if text is None else Reply.model_validate_json(text)
 
     def keep(self, exchanges: Iterable[Exchange]) -> list[Reply]:
         """Commit replies; gives for each what is kept now, which is another process's if that one was first."""
+        given = list(exchanges)
         rows = [
             {
                 "id": exchange.request.id,
                 "request": zlib.compress(exchange.request.model_dump_json().encode()),
                 "reply": exchange.reply.model_dump_json(),
             }
-            for exchange in exchanges
+            for exchange in given
         ]
-        ids = [str(row["id"]) for row in rows]
-        with _translated(self.location), self._engine.begin() as connection:
-            connection.execute(self._insert(replies).on_conflict_do_nothing(), rows)
-            found = connection.execute(sa.select(replies.c.id, replies.c.reply).where(replies.c.id.in_(ids)))
-            kept: dict[str, str] = {row.id: row.reply for row in found}
-            return [Reply.model_validate_json(kept[request_id]) for request_id in ids]
+        with self._writing, _translated(self.location), self._writer.begin():
+            inserted = self._writer.execute(self._add, rows)
+            if inserted.rowcount == len(rows):
+                return [exchange.reply for exchange in given]
+            return self._kept([str(row["id"]) for row in rows])
+
+    def _kept(self, ids: list[str]) -> list[Reply]:
+        found = self._writer.execute(sa.select(replies.c.id, replies.c.reply).where(replies.c.id.in_(ids)))
+        kept: dict[str, str] = {row.id: row.reply for row in found}
+        return [Reply.model_validate_json(kept[request_id]) for request_id in ids]
 
     def forget(self, request_ids: Iterable[str]) -> None:
         """Drop replies that were of no use, so that the next run asks anew.
@@ -159,6 +186,9 @@ class Ledger:
 
     def close(self) -> None:
         """Let go of the file."""
+        for connection in ("_reader", "_writer"):
+            if connection in vars(self):
+                vars(self).pop(connection).close()
         self._engine.dispose()
 
 

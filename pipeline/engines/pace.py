@@ -44,6 +44,9 @@ AT_LEAST = 1.0
 LONGEST_WAIT = 300.0
 """Seconds to wait at the most when a server says how long, so that a wrong header does not cost the night."""
 
+ROUNDING = 1e-6
+"""Overdrafts below this are errors of addition: to wait for them would be to wait for no time at all, and again."""
+
 FOREVER = math.inf
 
 
@@ -64,7 +67,7 @@ class Allowance:
         """Seconds until it is overdrawn no more."""
         self.saved = min(self.at_most, self.saved + (now - self.at) * self.per_second)
         self.at = now
-        if self.saved >= 0:
+        if self.saved > -ROUNDING:
             return 0.0
         return -self.saved / self.per_second if self.per_second > 0 else FOREVER
 
@@ -89,6 +92,19 @@ class Heard(NamedTuple):
     """Seconds after which it wants to be asked again, if it says so."""
 
 
+class Turn(NamedTuple):
+    """A call that may start."""
+
+    began: float
+    """When, on the event loop's clock."""
+    tokens: float
+    """About how many it will take."""
+    requests_so_far: int
+    """Calls that had started, this one included."""
+    tokens_so_far: float
+    """What they were to take."""
+
+
 class Pace:
     """Says when each call may start, and learns from how it ended."""
 
@@ -110,10 +126,11 @@ class Pace:
         if tokens_per_minute is not None:
             self._tokens.append(evenly(tokens_per_minute / 60, now))
         self._told: dict[str, Allowance] = {}
-        self._waiting: deque[tuple[asyncio.Future[float], float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Turn], float]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._under_way = 0
-        self._reserved = 0.0
+        self._requests_so_far, self._tokens_so_far = 0, 0.0
+        self._heard_of = 0
         self._room = float(min(FIRST, at_most))
         self._enough = float(at_most)
         self._resting_until = 0.0
@@ -122,7 +139,7 @@ class Pace:
         self._found: Allowance | None = None
         self._found_rate = 0.0
         self._found_at = self._empty_at = -FOREVER
-        self._taken = 0
+        self._taken = self._taken_in_room = 0
         self._last_taken = -FOREVER
 
     @property
@@ -130,31 +147,30 @@ class Pace:
         """Calls that may be under way now."""
         return int(self._room)
 
-    async def enter(self, tokens: float = 0.0, *, first_in_line: bool = False) -> float:
-        """Waits until a call of about so many tokens may start; gives the time at which it does.
+    async def enter(self, tokens: float = 0.0, *, first_in_line: bool = False) -> Turn:
+        """Waits until a call of about so many tokens may start.
 
         Every call that has entered must leave. One that is sent again stands first in line.
         """
         if not self._waiting and self._wait(self._now()) <= 0:
             return self._start(tokens)
-        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         (self._waiting.appendleft if first_in_line else self._waiting.append)((future, tokens))
         self._wake()
         try:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():  # it was let in at the moment at which it gave up
-                self.leave(future.result(), tokens)
+                self.leave(future.result())
             raise
 
-    def leave(self, began: float, tokens: float = 0.0, heard: Heard | None = None) -> None:
-        """A call is over that began then and was to take so many tokens; `heard` is None if no answer came."""
+    def leave(self, turn: Turn, heard: Heard | None = None) -> None:
+        """A call is over; `heard` is None if no answer came."""
         self._under_way -= 1
-        self._reserved -= tokens
         if heard is not None:
-            self._listen(heard.headers)
+            self._listen(turn, heard.headers)
             if heard.refused:
-                self._refused(began, heard.after)
+                self._refused(turn.began, heard.after)
             else:
                 self._taken_one()
         self._wake()
@@ -167,6 +183,7 @@ class Pace:
     def _taken_one(self) -> None:
         self._share -= self._share / MEMORY
         self._taken += 1
+        self._taken_in_room += 1
         self._last_taken = self._now()
         self._rest = self._breath[0]
         if self._room < self._at_most:
@@ -195,15 +212,23 @@ class Pace:
             self._taken, self._empty_at = 0, now
         self._found_at = now
         self._share = FEW / 2
-        self._room = self._enough = max(1.0, self._room / 2)
+        self._room = self._enough = max(1.0, min(self._room / 2, self._taken_in_room))
+        self._taken_in_room = 0
         if not told:
             self._resting_until = max(self._resting_until, now + self._rest)
             self._rest = min(2 * self._rest, self._breath[1])
 
-    def _listen(self, headers: Mapping[str, str]) -> None:
-        """What the server says is left, less what is on its way there."""
+    def _listen(self, turn: Turn, headers: Mapping[str, str]) -> None:
+        """What the server says is left, less what was sent there since; the last word is that on the youngest call."""
+        if turn.requests_so_far < self._heard_of:
+            return
+        self._heard_of = turn.requests_so_far
         now = self._now()
-        for what, on_its_way in (("requests", float(self._under_way)), ("tokens", self._reserved)):
+        gone = {  # since then, and what the next one needs: about as much as this one
+            "requests": 1.0 + self._requests_so_far - turn.requests_so_far,
+            "tokens": turn.tokens + self._tokens_so_far - turn.tokens_so_far,
+        }
+        for what, spent in gone.items():
             left = _number(headers.get(f"x-ratelimit-remaining-{what}"))
             if left is None:
                 continue
@@ -211,13 +236,14 @@ class Pace:
             reset = seconds_of(headers.get(f"x-ratelimit-reset-{what}"))
             limit = _number(headers.get(f"x-ratelimit-limit-{what}"))
             if reset and limit is not None and limit > left:
-                self._told[what] = Allowance((limit - left) / reset, FOREVER, left - 1 - on_its_way, now)
+                self._told[what] = Allowance((limit - left) / reset, FOREVER, left - spent, now)
             elif reset and left <= 0:
                 self._resting_until = max(self._resting_until, now + min(reset, LONGEST_WAIT))
 
-    def _start(self, tokens: float) -> float:
+    def _start(self, tokens: float) -> Turn:
         self._under_way += 1
-        self._reserved += tokens
+        self._requests_so_far += 1
+        self._tokens_so_far += tokens
         for allowance in self._requests:
             allowance.spend(1)
         for allowance in self._tokens:
@@ -226,7 +252,7 @@ class Pace:
             self._found.spend(1)
         for what, allowance in self._told.items():
             allowance.spend(1 if what == "requests" else tokens)
-        return self._now()
+        return Turn(self._now(), tokens, self._requests_so_far, self._tokens_so_far)
 
     def _wait(self, now: float) -> float:
         """Seconds until the next call may start; infinite while one must end before."""

@@ -219,6 +219,16 @@ class _Line:
             RecordFailed, UserError, ProviderDown: as `ask`.
         """
         before = self._replies
+        try:
+            replies = await self._send(run, again=False)
+        except _Again as failure:
+            replies = await self._send_again(run, failure, before)
+        self._replies += 1
+        self._failed_in_a_row = 0
+        return replies
+
+    async def _send_again(self, run: Sequence[Request], first: _Again, before: int) -> list[Reply]:
+        """What `_insist` does after a failure; tenacity's bookkeeping costs as much as sending, so not before one."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Again),
             stop=_Spent(self._options.attempts),
@@ -227,7 +237,9 @@ class _Line:
         )
 
         async def send() -> list[Reply]:
-            return await self._send(run, again=retrying.statistics["attempt_number"] > 1)
+            if retrying.statistics["attempt_number"] == 1:
+                raise first
+            return await self._send(run, again=True)
 
         try:
             replies: list[Reply] = await retrying(send)
@@ -235,8 +247,6 @@ class _Line:
             self._count_failure(failure, new=before == self._replies)
             sent = retrying.statistics["attempt_number"]
             raise RecordFailed(failure.code, f"{failure.detail}, {sent} times") from failure
-        self._replies += 1
-        self._failed_in_a_row = 0
         return replies
 
     def _count_failure(self, failure: _Again, *, new: bool) -> None:
@@ -286,20 +296,20 @@ class _Line:
         """
         payload = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         url = f"{self._server.url}/chat/completions"
-        began = await self._pace.enter(tokens, first_in_line=first_in_line)
+        turn = await self._pace.enter(tokens, first_in_line=first_in_line)
         heard: Heard | None = None
         try:
             async with self._session.post(url, data=payload, allow_redirects=False) as response:
                 content = await response.read()
             heard = _heard(response)
-            return _Answer(response.status, response.headers, content, self._pace.taken_since(began))
+            return _Answer(response.status, response.headers, content, self._pace.taken_since(turn.began))
         except TimeoutError:
             failure = _Again("timeout", f"no answer within {self._options.timeout:g} s")
         except (aiohttp.ClientError, OSError) as error:
             said = str(error) or type(error).__name__
             failure = _Again("connection", f"the connection failed: {self._server.quote(said)}")
         finally:
-            self._pace.leave(began, tokens, heard)
+            self._pace.leave(turn, heard)
         raise failure  # out here it does not carry the library's error along, which holds the headers
 
 
