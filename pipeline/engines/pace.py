@@ -140,7 +140,6 @@ class Pace:
         self._found_rate = 0.0
         self._found_at = self._empty_at = -FOREVER
         self._taken = self._taken_in_room = 0
-        self._last_taken = -FOREVER
 
     @property
     def room(self) -> int:
@@ -184,7 +183,6 @@ class Pace:
         self._share -= self._share / MEMORY
         self._taken += 1
         self._taken_in_room += 1
-        self._last_taken = self._now()
         self._rest = self._breath[0]
         if self._room < self._at_most:
             self._room = min(self._at_most, self._room + (1 if self._room < self._enough else 1 / self._room))
@@ -198,10 +196,6 @@ class Pace:
         self._share += (1 - self._share) / MEMORY
         if self._share > FEW:
             self._slow_down(now, told=after is not None)
-
-    def taken_since(self, began: float) -> bool:
-        """Whether the server has taken a call since then: whoever it refuses must wait for a turn, no more."""
-        return self._last_taken > began
 
     def _slow_down(self, now: float, *, told: bool) -> None:
         passed = now - self._empty_at

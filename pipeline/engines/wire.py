@@ -23,7 +23,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
@@ -54,6 +54,9 @@ that at a run's end they are all that is left."""
 
 IDLE = 4.0
 """Seconds that an idle connection is kept: vLLM closes its own after 5, and what is sent at that moment is lost."""
+
+LATER = "rate_limited"
+"""Why a request failed that was always told to come later."""
 
 SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance"})
 """Error codes that waiting does not mend."""
@@ -151,9 +154,9 @@ def quote(words: str, key: str | None) -> str:
 class _Again(Exception):  # noqa: N818  not an error: a request to try again
     """The request may go well another time."""
 
-    def __init__(self, code: str, detail: str, after: float | None = None, *, crowded: bool = False) -> None:
-        """Args: as RecordFailed; seconds to wait, if the server says; whether others were served meanwhile."""
-        self.code, self.detail, self.after, self.crowded = code, detail, after, crowded
+    def __init__(self, code: str, detail: str, after: float | None = None) -> None:
+        """Args: as RecordFailed; seconds to wait, if the server says."""
+        self.code, self.detail, self.after = code, detail, after
         super().__init__(f"{code}: {detail}")
 
 
@@ -163,8 +166,6 @@ class _Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
-    crowded: bool
-    """Whether the server took another request while this one was under way."""
 
 
 class _Line:
@@ -231,7 +232,7 @@ class _Line:
         """What `_insist` does after a failure; tenacity's bookkeeping costs as much as sending, so not before one."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Again),
-            stop=_Spent(self._options.attempts),
+            stop=_Spent(self._options.attempts, lambda: self._replies, before),
             wait=_WaitAsTold(*self._options.wait),
             reraise=True,
         )
@@ -302,7 +303,7 @@ class _Line:
             async with self._session.post(url, data=payload, allow_redirects=False) as response:
                 content = await response.read()
             heard = _heard(response)
-            return _Answer(response.status, response.headers, content, self._pace.taken_since(turn.began))
+            return _Answer(response.status, response.headers, content)
         except TimeoutError:
             failure = _Again("timeout", f"no answer within {self._options.timeout:g} s")
         except (aiohttp.ClientError, OSError) as error:
@@ -314,14 +315,18 @@ class _Line:
 
 
 class _Spent(stop_base):
-    """After so many sendings; being told to come later while others were served counts half."""
+    """After so many sendings; being told to come later while others are served counts half."""
 
-    def __init__(self, attempts: int) -> None:
-        self._attempts, self._excused = attempts, 0
+    def __init__(self, attempts: int, served: Callable[[], int], before: int) -> None:
+        """Args: the bound; how many were served so far; how many had been when the request was first sent."""
+        self._attempts, self._served, self._seen = attempts, served, before
+        self._excused = 0
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         error = retry_state.outcome.exception() if retry_state.outcome else None
-        if isinstance(error, _Again) and error.crowded and self._excused < self._attempts:
+        others_were = self._served() > self._seen
+        self._seen = self._served()
+        if others_were and isinstance(error, _Again) and error.code == LATER and self._excused < self._attempts:
             self._excused += 1
         return retry_state.attempt_number - self._excused >= self._attempts
 
@@ -388,9 +393,8 @@ def _fate(answer: _Answer, server: _Server, *, answered: bool) -> PairwrightErro
             remedy="Add credit, then start again: nothing is lost",
         )
     if status in (408, 409, 429) or status >= 500:  # noqa: PLR2004  HTTP's own numbers
-        refused = status == 429  # noqa: PLR2004  HTTP's own number
-        name = "rate_limited" if refused else f"http_{status}"
-        return _Again(name, words, _retry_after(answer.headers), crowded=refused and answer.crowded)
+        name = LATER if status == 429 else f"http_{status}"  # noqa: PLR2004  HTTP's own number
+        return _Again(name, words, _retry_after(answer.headers))
     return RecordFailed(f"http_{status}", words)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from decimal import Decimal
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pipeline.engines.dialect import OPENAI, SEEDS_PER_ATTEMPT
 from pipeline.engines.ledger import Clerk, Ledger
 from pipeline.engines.openai import OpenAI
 from pipeline.engines.wire import Dialect, body_of, reply_of
-from pipeline.errors import RecordFailed
+from pipeline.errors import ProviderDown, RecordFailed
 from pipeline.meter import Account, Meter
 from pipeline.records import Reply, Request, ResponseSchema, Sampling
 from pipeline.registry import known
@@ -373,3 +375,141 @@ def test_every_part_that_asks_a_model_bounds_its_replies_by_default(kind: str) -
     assert asking
     for name, part in asking.items():
         assert part.model_fields["max_tokens"].default, f"{kind} {name}"
+
+
+# --- refusals for want of room ---
+
+
+def crowded(bad: str) -> tuple[list[int], Any]:
+    """How often a prompt that is always told to come later was sent, and a server that serves all others."""
+    sent: list[int] = []
+
+    def answer(body: Body) -> Say:
+        if body["messages"][0]["content"] == bad:
+            sent.append(1)
+            return Say(429, {"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}})
+        return completion("ok")
+
+    return sent, answer
+
+
+def test_being_told_to_come_later_while_others_are_served_costs_half_an_attempt_and_ends_all_the_same() -> None:
+    sent, answer = crowded("bad")
+
+    async def both(url: str) -> BaseException | Reply:
+        async with engine_at(url, attempts=3, wait=[0.05, 0.05])(WORKPLACE) as asking:
+            stop = asyncio.Event()
+
+            async def others() -> None:
+                for number in range(10_000):
+                    await asking(make_request(f"good {number}"))
+                    if stop.is_set():
+                        return
+
+            busy = asyncio.create_task(others())
+            (result,) = await asyncio.gather(asking(make_request("bad")), return_exceptions=True)
+            stop.set()
+            await busy
+            return result
+
+    with serving(answer) as server:
+        result = asyncio.run(asyncio.wait_for(both(server.url), 30))
+    assert isinstance(result, RecordFailed)
+    assert result.code == "rate_limited"
+    assert 3 < len(sent) <= 6
+    assert f"{len(sent)} times" in result.detail
+
+
+def test_under_a_limit_no_request_is_lost() -> None:
+    requests = [make_request(f"question {number}") for number in range(62)]
+    with ChatServer(limit=60) as server:  # a minute's worth at once, and one a second from then on
+        results = ask(server.base_url, requests, in_flight=16, attempts=6, wait=[0.5, 5])
+        assert all(isinstance(result, Reply) for result in results)
+        assert server.counters.statuses[429] <= 3
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Retry-After": "1"}, {"retry-after-ms": "1000"}, {"Retry-After": "in a second"}],
+    ids=["seconds", "milliseconds", "date"],
+)
+def test_when_to_come_again_is_read_as_servers_write_it_and_holds_for_all(headers: dict[str, str]) -> None:
+    arrived: list[float] = []
+
+    def answer(_: Body) -> Say:
+        arrived.append(time.monotonic())
+        if len(arrived) > 1:
+            return completion("ok")
+        said = headers | {
+            name: formatdate(time.time() + 2, usegmt=True) for name, value in headers.items() if value == "in a second"
+        }
+        return Say(429, {"error": {"message": "later"}}, said)
+
+    with serving(answer) as server:
+        results = ask(server.url, [make_request("first")], [make_request("second"), make_request("third")])
+    assert all(isinstance(result, Reply) for result in results)
+    assert arrived[1] - arrived[0] > 0.9
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
+def test_what_may_go_well_another_time_is_sent_again(status: int) -> None:
+    turns = iter([Say(status, {}), Say(status, {})])
+    with serving(lambda _: next(turns, completion("ok"))) as server:
+        assert texts(ask(server.url, [make_request()], attempts=3)) == ["ok"]
+        assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize(("status", "body"), [(402, {}), (429, {"error": {"type": "insufficient_quota"}})])
+def test_what_no_waiting_mends_stops_the_run_at_once(status: int, body: Body) -> None:
+    with serving(lambda _: Say(status, body)) as server:
+        (result,) = ask(server.url, [make_request()])
+        assert isinstance(result, ProviderDown)
+        assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "model runner has unexpectedly stopped"},
+        {"detail": "model runner has unexpectedly stopped"},
+        {"message": "model runner has unexpectedly stopped"},
+        {"error": {"message": "model runner has unexpectedly stopped"}},
+    ],
+)
+def test_what_a_server_says_is_quoted_wherever_it_says_it(body: Body) -> None:
+    with serving(lambda _: Say(400, body)) as server:
+        (result,) = ask(server.url, [make_request()])
+    assert isinstance(result, RecordFailed)
+    assert result.detail == "model runner has unexpectedly stopped"
+
+
+def test_a_slow_request_holds_nobody_up() -> None:
+    def answer(body: Body) -> Say:
+        if body["messages"][0]["content"] == "slow":
+            time.sleep(1.5)
+        return completion("ok")
+
+    async def order(url: str) -> list[str]:
+        done: list[str] = []
+        async with engine_at(url, in_flight=4)(WORKPLACE) as asking:
+
+            async def one(name: str) -> None:
+                await asking(make_request(name))
+                done.append(name)
+
+            await asyncio.gather(one("slow"), *(one(f"quick {number}") for number in range(40)))
+        return done
+
+    with serving(answer) as server:
+        assert asyncio.run(order(server.url))[-1] == "slow"
+
+
+def test_prompts_that_always_fail_do_not_hold_places_while_they_wait() -> None:
+    def answer(body: Body) -> Say:
+        return Say(500, {}) if body["messages"][0]["content"].startswith("bad") else completion("ok")
+
+    bad = [make_request(f"bad {number}") for number in range(8)]
+    good = [make_request(f"good {number}") for number in range(40)]
+    with serving(answer) as server:
+        results = ask(server.url, [*bad, *good], in_flight=4, attempts=3, wait=[0.2, 0.2])
+    assert [isinstance(result, RecordFailed) for result in results] == [True] * 8 + [False] * 40
