@@ -169,9 +169,9 @@ def _compare(rows: list[Row], ours: float) -> None:
     if importlib.util.find_spec("sklearn") is None:
         print(f"separable without the prompt: {ours:.3f}; scikit-learn is not installed")
         return
-    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
-    from sklearn.model_selection import cross_val_predict  # noqa: PLC0415
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
 
     full = [row for row in rows if row.chosen.strip() and row.rejected.strip()][:5_000]
     texts = [text for row in full for text in (row.chosen, row.rejected)]

@@ -211,23 +211,26 @@ class Job(NamedTuple):
     """Prompts after the first round, which has one for each place in flight."""
 
 
-async def drive(job: Job, ask: AskOne, began: float) -> Measured:
-    """Ask everything, with so many in flight."""
-    slots = asyncio.Semaphore(job.in_flight)
+async def drive(job: Job, ask: AskOne, began: float, askers: int = 0) -> Measured:
+    """Ask everything, with so many in flight, or so many askers where the contender itself bounds what is in flight."""
 
-    async def one(number: int) -> int:
-        async with slots:
+    async def worker(numbers: Iterator[int]) -> int:
+        lost = 0
+        for number in numbers:
             try:
                 await ask(number)
             except Exception as error:  # noqa: BLE001  whatever a contender raises, the prompt is lost
                 print(f"lost: {error}", file=sys.stderr)
-                return 1
-            return 0
+                lost += 1
+        return lost
 
-    await asyncio.gather(*map(one, range(job.in_flight)))
+    async def everything(numbers: Iterator[int]) -> int:
+        return sum(await asyncio.gather(*(worker(numbers) for _ in range(askers or job.in_flight))))
+
+    lost = await everything(iter(range(job.in_flight)))
     startup = time.time() - began - LATENCY
     wall, cpu = time.perf_counter(), time.process_time()
-    lost = sum(await asyncio.gather(*map(one, range(job.in_flight, job.in_flight + job.prompts))))
+    lost += await everything(iter(range(job.in_flight, job.in_flight + job.prompts)))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Measured(startup, job.prompts / wall, 1000 * cpu / job.prompts, wall, lost)
 
@@ -252,7 +255,8 @@ async def ours(job: Job, began: float) -> Measured:
                 rendered = Rendered(messages=(Message(role="user", content=prompt(number)),), prompt=ref)
                 return await ask(request_to(address, rendered, sampling, SCHEMA))
 
-            return await drive(job, one, began)
+            # in a run more is always asked than may be in flight: what waits for its commit keeps no place
+            return await drive(job, one, began, askers=2 * job.in_flight)
 
 
 async def typed(job: Job, began: float) -> Measured:

@@ -8,6 +8,8 @@ import json
 ID_LENGTH = 16
 """Hexadecimal digits of an id. 64 bits: a million records meet by chance once in 37 million builds."""
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical_json(value: object) -> str:
     """One text for one value: sorted keys, no spaces, UTF-8 as it stands, no NaN.
@@ -16,7 +18,7 @@ def canonical_json(value: object) -> str:
         ValueError: NaN or infinity, which JSON has no word for.
         TypeError: a value that JSON cannot hold.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def digest(kind: str, value: object, length: int = ID_LENGTH) -> str:

@@ -62,6 +62,9 @@ SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_
 """Error codes that waiting does not mend."""
 
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 class Wire(Engine):
     """What can be set for every server that speaks the protocol."""
 
@@ -295,7 +298,7 @@ class _Line:
         Raises:
             _Again: none came.
         """
-        payload = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        payload = _COMPACT.encode(body).encode()
         url = f"{self._server.url}/chat/completions"
         turn = await self._pace.enter(tokens, first_in_line=first_in_line)
         heard: Heard | None = None
