@@ -7,7 +7,6 @@ ms. Each contender asks it in a fresh process, in turns, as often as `--times`; 
     typed      openai's client, `chat.completions.create`, on aiohttp
     low        openai's client, `client.post(path, cast_to=object)`, on aiohttp
     bare       aiohttp and json, nothing else
-    curator    Bespoke Curator, if it can be imported (or with `--peers PYTHON`, an interpreter that has it)
 
 Start-up (imports, connecting, the first round of requests) is told apart. The limits tell how much of 600 requests a
 minute is used, and how many answers are refusals, when the server does and does not say how long to wait. Exits 1 if
@@ -305,39 +304,14 @@ async def bare(job: Job, began: float) -> Measured:
 CONTENDERS = {"ours": ours, "typed": typed, "low": low, "bare": bare}
 
 
-def curator(job: Job, began: float) -> Measured:
-    """Curator takes all prompts at once; its start-up is that of a run of one round."""
-    from bespokelabs import curator as library
-
-    model = library.LLM(
-        model_name="openai/m",
-        backend="litellm",
-        backend_params={
-            "base_url": f"{job.url}/v1",
-            "api_key": "k",
-            "max_requests_per_minute": 10**6,
-            "max_tokens_per_minute": 10**9,
-            "max_concurrent_requests": job.in_flight,
-        },
-    )
-    model([prompt(number) for number in range(job.in_flight)])
-    startup = time.time() - began - LATENCY
-    wall, cpu = time.perf_counter(), time.process_time()
-    replies = model([prompt(number) for number in range(job.in_flight, job.in_flight + job.prompts)])
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    lost = job.prompts - len(replies.dataset)
-    return Measured(startup, job.prompts / wall, 1000 * cpu / job.prompts, wall, lost)
-
-
 def contend(name: str, job: Job, began: float) -> None:
     """In a process of its own: do it, and print what it came to."""
-    measured = curator(job, began) if name == "curator" else asyncio.run(CONTENDERS[name](job, began))
-    print(json.dumps(measured), flush=True)
+    print(json.dumps(asyncio.run(CONTENDERS[name](job, began))), flush=True)
 
 
-def measure(name: str, job: Job, python: str = sys.executable) -> Measured:
+def measure(name: str, job: Job) -> Measured:
     """One contender, from a fresh process to its last reply."""
-    command = [python, __file__, "--contend", name, json.dumps(job), str(time.time())]
+    command = [sys.executable, __file__, "--contend", name, json.dumps(job), str(time.time())]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Measured(*json.loads(done.stdout.splitlines()[-1]))
 
@@ -364,8 +338,7 @@ def table(names: Sequence[str], served: Served, in_flight: int, count: int, opti
     with serving(served) as url:
         for _ in range(options.times):
             for name in names:
-                python = options.peers if name == "curator" else sys.executable
-                found[name].append(measure(name, Job(url, in_flight, count), python))
+                found[name].append(measure(name, Job(url, in_flight, count)))
     rows = {name: Measured(*map(statistics.median, zip(*tries, strict=True))) for name, tries in found.items()}
     for name, row in rows.items():
         print(f"  {name:8} {row.rate:10,.0f} {row.cpu:12.2f} {row.startup:11.2f} {row.seconds:8.1f} {row.lost:5,.0f}")
@@ -377,16 +350,15 @@ class Options(NamedTuple):
 
     times: int
     seconds: float
-    peers: str
 
 
-def speed(options: Options, promises: Promises, peers: Sequence[str]) -> None:
+def speed(options: Options, promises: Promises) -> None:
     """The same latency for every request."""
     for in_flight in (64, 256):
         ideal = in_flight / LATENCY
         count = int(ideal * options.seconds)
         print(f"\n{count:,} prompts, {in_flight} in flight, {LATENCY * 1000:.0f} ms; ideal {ideal:,.0f} replies/s")
-        rows = table([*CONTENDERS, *peers], Served(), in_flight, count, options)
+        rows = table(list(CONTENDERS), Served(), in_flight, count, options)
         mine, plain = rows["ours"], rows["bare"]
         if in_flight == 64:
             share = mine.rate / ideal
@@ -441,7 +413,6 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3, help="how often each is measured")
     parser.add_argument("--seconds", type=float, default=4, help="how long each takes, ideally")
     parser.add_argument("--limited", type=float, default=40, help="seconds under a limit of requests; 0 for none")
-    parser.add_argument("--peers", default=sys.executable, help="a Python in which peers are installed")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--contend", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -451,15 +422,13 @@ def main() -> None:
         name, job, began = arguments.contend
         contend(name, Job(*json.loads(job)), float(began))
     else:
-        sys.exit(compare(Options(arguments.times, arguments.seconds, arguments.peers), arguments.limited))
+        sys.exit(compare(Options(arguments.times, arguments.seconds), arguments.limited))
 
 
 def compare(options: Options, limited: float) -> int:
     """All tables; 1 if a promise is broken."""
-    has_curator = subprocess.run([options.peers, "-c", "import bespokelabs.curator"], capture_output=True, check=False)
-    peers = ["curator"] if has_curator.returncode == 0 else []
     promises = Promises()
-    speed(options, promises, peers)
+    speed(options, promises)
     long_tail(options, promises)
     if limited:
         limits(limited, promises)
