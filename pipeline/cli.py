@@ -146,6 +146,22 @@ def show(run: str, record: str | None, outputs: Path, ledger: str | None) -> Non
     _print(tell(run, record, outputs, ledger))
 
 
+@cli.command(epilog="pairwright report articles --to morning.html")
+@click.argument("run")
+@click.option("--to", type=click.Path(path_type=Path), help="Where; by default report.html in the run's folder.")
+@click.option("--samples", type=click.IntRange(min=0), default=300, show_default=True, help="Pairs to browse.")
+@OUTPUTS
+def report(run: str, to: Path | None, samples: int, outputs: Path) -> None:
+    """Write the page of a complete run: one HTML file with the funnel, judges, cost, distributions and samples.
+
+    RUN is a recipe's name (its last run), `name/run id`, or a run's folder.
+    """
+    from pipeline.report.page import write_page
+    from pipeline.store import find_run
+
+    _print(str(write_page(find_run(run, outputs), samples=samples, to=to)))
+
+
 @cli.command(epilog="pairwright audit org/name@v2026.11.20 --sources articles/")
 @click.argument("dataset")
 @click.option("--config", help="Which configuration of a dataset that has several.")

@@ -33,7 +33,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from io import RawIOBase
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar, get_args
+from typing import IO, Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -400,16 +400,22 @@ def find_run(name: str, outputs: Path) -> Path:
 
 def last_ledger(folder: Path) -> str | None:
     """Where the last start of a run kept its replies; None if the journal does not say."""
-    path = folder / JOURNAL
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    starts = [event["ledger"] for event in map(_event, lines) if event.get("event") == "start"]
+    starts = [str(event["ledger"]) for event in events(folder) if event.get("event") == "start"]
     return starts[-1] if starts else None
 
 
-def _event(line: bytes) -> dict[str, str]:
+def events(folder: Path) -> Iterator[dict[str, Any]]:
+    """What the journal tells of a run, in order; a line that a crash cut off is left out."""
+    path = folder / JOURNAL
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        if event := _event(line):
+            yield event
+
+
+def _event(line: bytes) -> dict[str, Any]:
     """A line of the journal; nothing if a crash cut it off."""
     try:
-        event: dict[str, str] = json.loads(line)
+        event: dict[str, Any] = json.loads(line)
     except ValueError:
         return {}
     return event
