@@ -45,6 +45,7 @@ from pipeline.records import (
 )
 from pipeline.registry import Engine, Workplace
 from pipeline.report.card import card
+from pipeline.report.page import write_page
 from pipeline.report.progress import Progress
 from pipeline.stages.chunk import chunk
 from pipeline.stages.filter import decide, loss_by
@@ -127,7 +128,9 @@ def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
             meter=Meter(),
             stream=stream,
         )
-        return _build(now, loaded)
+        outcome = _build(now, loaded)
+        write_page(outcome.folder)  # now: it tells how this start ended
+        return outcome
 
 
 def prepare(recipe: Recipe, folder: Path, tally: Tally, stream: TextIO) -> None:

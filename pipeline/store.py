@@ -9,13 +9,14 @@
         5-losses.jsonl          Loss: whatever did not go on, and why
         dataset/                README.md and Parquet, as `datasets.load_dataset` opens it
         run.json                Manifest: written last, so that it stands for a complete run
+        report.html             the page of the build, for people; it tells times, so that its digest is not kept
         logs/                   what servers that the run started said
         journal.jsonl           when this run was started, by which process, and what each start paid
 
 A build is written to `.staging` beside it and takes its place when it is complete, so that a retry that fails leaves
 the earlier build as it was. The run id is a digest of everything that decides the outcome (recipe, prompts,
 calibration, articles, chunks, version), so the same work has the same folder: starting again resumes it, and every
-file but the journal and the logs is the same byte for byte however often it was interrupted.
+file but the page, the journal and the logs is the same byte for byte however often it was interrupted.
 """
 
 from __future__ import annotations

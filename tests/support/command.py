@@ -95,9 +95,11 @@ def manifest_in(folder: Path) -> Manifest:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a run, hidden ones too, but for the journal."""
+    """Every file of a run, hidden ones too, but for the journal and the page, which tell times."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in sorted(files.items()) if name != "journal.jsonl"}
+    return {
+        name: path.read_bytes() for name, path in sorted(files.items()) if name not in ("journal.jsonl", "report.html")
+    }
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

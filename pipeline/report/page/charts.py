@@ -104,4 +104,5 @@ def _bars(title: str, labels: list[str], series: dict[str, list[int]]) -> Markup
     for name, counts in series.items():
         chart.add(name, counts)
     chart.uuid = re.sub(r"\W+", "-", title).lower()
-    return Markup(re.sub(r"<!--.*?-->", "", chart.render(is_unicode=True)))  # noqa: S704  our own labels and numbers
+    drawn = re.sub(r"<!--.*?-->|<script.*?</script>", "", chart.render(is_unicode=True), flags=re.DOTALL)
+    return Markup(drawn)  # noqa: S704  our own labels and numbers

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.identity import fraction
 from pipeline.records import Answer, Article, Decision, Preference, Verdict
-from pipeline.store import ARTICLES, DECISIONS, PREFERENCES, read
+from pipeline.store import ARTICLES, DECISIONS, MANIFEST, PREFERENCES, Manifest, read
 
 
 class Side(NamedTuple):
@@ -96,8 +96,8 @@ class Gathered(NamedTuple):
 
 
 def gather(folder: Path, at_most: int) -> Gathered:
-    """Goes through a run's files twice; holds numbers of all pairs, and texts of the samples alone."""
-    pairs = sum(1 for _ in read(folder / PREFERENCES, Preference))
+    """Goes through a run's files once; holds numbers of all pairs, and texts of the samples alone."""
+    pairs = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).counts["judge"].seen
     wanted = at_most / pairs if pairs else 0.0
     samples: list[Sample] = []
     chosen, rejected, strengths = [], [], []
