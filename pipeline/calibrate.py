@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pipeline.engines.ledger import Ledger
 from pipeline.errors import UserError
 from pipeline.meter import Meter
 from pipeline.recipe import Loaded
-from pipeline.run import connected, ledger_location
+from pipeline.run import Desk, connected, ledger_location, purse_of
 from pipeline.store import LOGS, writing
 
 
@@ -40,7 +41,8 @@ def from_recipe(gold: Path, loaded: Loaded, outputs: Path, to: Path) -> Calibrat
 
 
 async def _ask(pairs: list[GoldPair], loaded: Loaded, ledger: Ledger, logs: Path) -> list[Trial]:
-    async with connected(loaded.recipe.engines, ledger, Meter(), logs) as ask:
+    purse = purse_of(loaded.recipe, f"calibrate/{loaded.identity}", ledger)
+    async with connected(loaded.recipe, Desk(ledger, Meter(), logs, purse, sys.stderr)) as ask:
         return await poll(pairs, loaded.recipe.judge.jury, ask)
 
 

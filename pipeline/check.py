@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
+from pipeline.engines.ledger import Ledger
 from pipeline.engines.offline import EMBEDDED
+from pipeline.meter import Meter
 from pipeline.recipe import Loaded, Recipe
 from pipeline.records import Chunk
 from pipeline.registry import Part
 from pipeline.report.summary import NO_MODEL
-from pipeline.run import prepare, prompt_versions, try_prompts
-from pipeline.store import CHUNKS, Tally, read
+from pipeline.report.words import dollars
+from pipeline.run import Desk, examine, ledger_location, prepare, prompt_versions, try_prompts
+from pipeline.store import CHUNKS, LOGS, Tally, read
 
 TWO = 2
 """Answers of a triple."""
@@ -30,6 +35,20 @@ def plan(loaded: Loaded, stream: TextIO) -> str:
         prepare(loaded.recipe, Path(folder), tally, stream)
         try_prompts(loaded.recipe, next(read(Path(folder) / CHUNKS, Chunk)))
     return "\n".join(_lines(loaded, tally))
+
+
+def look(loaded: Loaded, outputs: Path, stream: TextIO) -> str:
+    """What came of asking every engine of the recipe whether it is well; each is asked one cheap question.
+
+    Raises:
+        UserError: a key, a model or an address is wrong.
+        ProviderDown: an engine does not answer.
+    """
+    recipe, meter = loaded.recipe, Meter()
+    with closing(Ledger(ledger_location(loaded, outputs))) as ledger:
+        asyncio.run(examine(recipe, Desk(ledger, meter, outputs / recipe.name / LOGS, purse=None, stream=stream)))
+    asked = ", ".join(name for name in recipe.asked if recipe.engines[name].checked) or "nobody to ask"
+    return f"live      {asked}: well ({dollars(meter.checks.bill())})"
 
 
 def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
@@ -49,6 +68,8 @@ def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
         yield f"filter    {_shown(filter_)}"
     yield f"prompts   {', '.join(f'{name} {digest}' for name, digest in prompt_versions(recipe).items())}"
     yield f"gates     at least {recipe.gates.at_least_pairs:,} pairs, at most {recipe.gates.at_most_failed:.0%} failed"
+    if recipe.budget:
+        yield f"budget    {recipe.budget.usd:.2f} USD for a run, over all its starts"
     yield f"calls     {chunks:,} to write, {_judging(recipe)}, less what the ledger knows"
     if any(engine.provider == EMBEDDED for engine in recipe.engines.values()):
         yield NO_MODEL

@@ -69,12 +69,14 @@ class _Group(_Example, click.Group):
 def cli() -> None:
     """Preference datasets (prompt, chosen, rejected) from articles.
 
-    Exit codes: 0 good, 1 our bug, 2 the recipe or the call is wrong, 3 a gate was missed, 75 a provider is down or
-    the recipe is being run already (try later), 130 interrupted.
+    Exit codes: 0 good, 1 our bug, 2 the recipe or the call is wrong, 3 a gate was missed or the budget is spent, 75 a
+    provider is down or the recipe is being run already (try later), 130 interrupted.
     """
+    from pipeline.environment import read_env
     from pipeline.neighbours import check_neighbours
 
     check_neighbours()
+    read_env(Path())
 
 
 @cli.command(epilog="pairwright init recipe.yaml --samples")
@@ -95,12 +97,45 @@ def init(path: Path, engine: str, several: bool, samples: bool) -> None:
 
 @cli.command(epilog="pairwright check recipe.yaml")
 @RECIPE
-def check(recipe: Path) -> None:
-    """Parse a recipe, load every part that it names, read its articles, and show the plan. Calls no model."""
-    from pipeline.check import plan
+@click.option("--live", is_flag=True, help="Also ask every engine one cheap question: is it there, is the key right?")
+@OUTPUTS
+def check(recipe: Path, live: bool, outputs: Path) -> None:
+    """Parse a recipe, load every part that it names, read its articles, and show the plan. Calls no model.
+
+    With --live it asks each engine that the recipe uses whether it is well, as every run does that has to ask anything.
+    """
+    from pipeline.check import look, plan
     from pipeline.recipe import load
 
-    _print(plan(load(recipe), sys.stderr))
+    loaded = load(recipe)
+    _print(plan(loaded, sys.stderr))
+    if live:
+        _print(look(loaded, outputs, sys.stderr))
+
+
+@cli.command(epilog="pairwright estimate recipe.yaml --sample 20")
+@RECIPE
+@click.option(
+    "--sample",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Chunks to know about; those that the ledger knows are not asked for. 0 asks for none.",
+)
+@OUTPUTS
+@JSON
+def estimate(recipe: Path, sample: int, outputs: Path, as_json: bool) -> None:
+    """Say what a run will cost in dollars, tokens and time, as 95% ranges, from a few chunks that are really asked for.
+
+    Nothing is wasted: replies are kept in the ledger, and the run does not pay for them again. A `budget` in the
+    recipe holds here too. Says beforehand whom it will ask, and for how many chunks.
+    """
+    from pipeline.estimate import estimate as reckon
+    from pipeline.recipe import load
+    from pipeline.report.forecast import forecast
+
+    made = reckon(load(recipe), outputs, sample, sys.stderr)
+    _print(made.model_dump_json(indent=2) if as_json else forecast(made))
 
 
 @cli.command(epilog="pairwright run recipe.yaml --outputs outputs")
@@ -126,7 +161,7 @@ def run(recipe: Path, outputs: Path, as_json: bool) -> None:
 def _summary(outcome: Outcome) -> str:
     from pipeline.report.summary import summary
 
-    text = summary(outcome.manifest, outcome.folder, outcome.paid)
+    text = summary(outcome.manifest, outcome.folder, outcome.paid, outcome.checks, outcome.spending)
     return text if outcome.news else f"Nothing new: this run is complete.\n{text}"
 
 

@@ -3,6 +3,7 @@
     PairwrightError
     ├── UserError        2    the recipe, the call or the input is wrong; the user can mend it
     ├── GateMissed       3    the run went well but missed a gate that the recipe sets
+    ├── BudgetSpent      3    the next call might cost more than the recipe's budget has left; a raised one resumes
     ├── ProviderDown    75    a provider is away or refuses work; start again later (sysexits' EX_TEMPFAIL)
     ├── Interrupted    130    somebody pressed Ctrl-C or sent SIGTERM
     └── RecordFailed    --    a fact about one record: filed with its reason, never stops a run
@@ -41,6 +42,12 @@ class UserError(PairwrightError):
 
 class GateMissed(PairwrightError):  # noqa: N818  says what it is
     """The run is complete and kept, but does not pass a gate of its recipe."""
+
+    exit_code = 3
+
+
+class BudgetSpent(PairwrightError):  # noqa: N818  says what it is
+    """The next call might cost more than the budget has left; every reply that came is kept, a later start resumes."""
 
     exit_code = 3
 

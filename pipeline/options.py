@@ -83,7 +83,7 @@ def _resolve_secret(value: object) -> SecretStr | None:
     if not (secret := secret_from_environment(match[1])):
         raise PydanticCustomError(
             "secret",
-            "the environment variable {name} is not set. Set it, or name another one",
+            "the environment variable {name} is not set. Set it, here or in a .env file, or name another one",
             {"name": match[1]},
         )
     return SecretStr(secret)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self, get_args
 
@@ -25,10 +25,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from pipeline.environment import read_env
 from pipeline.errors import UserError, did_you_mean
 from pipeline.identity import digest, fraction
 from pipeline.options import ENVIRONMENT, Options
-from pipeline.records import Outlook
+from pipeline.prices import no_price
+from pipeline.records import Address, Outlook, Usage
 from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Ranking, Source, known
 from pipeline.strict_yaml import Mapping, Place, dotted, read_mapping
 from pipeline.text.private import Kind
@@ -138,6 +140,14 @@ class Split(Section):
         return "test" if fraction("split", source_id) < self.test else "train"
 
 
+class Budget(Section):
+    """What a run may cost."""
+
+    usd: float = Field(gt=0)
+    """US dollars that a run may spend, over all its starts; what is under way counts with the most that it can cost.
+    A run that reaches it stops with exit code 3, and resumes with a higher one."""
+
+
 class Recipe(Section):
     """Everything about a build."""
 
@@ -168,6 +178,26 @@ class Recipe(Section):
     """Where replies are kept: a path, or a database URL without a password (PostgreSQL reads PGPASSWORD itself); by
     default `ledger.sqlite` in the outputs."""
 
+    budget: Budget | None = None
+    """What a run may cost; no part of the run's identity, so that a higher one goes on with the same run."""
+
+    @property
+    def asked(self) -> list[str]:
+        """Names of the engines that a part asks, in the recipe's order."""
+        parts = [getattr(self, name) for name in type(self).model_fields if name != "engines"]
+        named = set(_addressed(parts))
+        return [name for name in self.engines if name in named]
+
+    @field_validator("budget")
+    @classmethod
+    def _prices_are_known(cls, budget: Budget | None, info: ValidationInfo) -> Budget | None:
+        engines: dict[str, Engine] = info.data.get("engines", {}) if budget else {}
+        named = set(_addressed(list(info.data.values())))
+        for name, engine in engines.items():
+            if name in named and engine.cost(Usage(prompt_tokens=1)) is None:
+                raise ValueError(no_price(name, engine.model, engine.provider))
+        return budget
+
     @field_validator("ledger")
     @classmethod
     def _no_password(cls, ledger: str | None) -> str | None:
@@ -184,6 +214,19 @@ class Recipe(Section):
         return engines
 
 
+def _addressed(value: object) -> Iterator[str]:
+    """Names of the engines that a value's parts ask, however deep."""
+    if isinstance(value, Address):
+        yield value.engine
+    elif isinstance(value, BaseModel):
+        yield from _addressed([getattr(value, name) for name in type(value).model_fields])
+    elif isinstance(value, dict):
+        yield from _addressed(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _addressed(item)
+
+
 class Loaded(NamedTuple):
     """A recipe and the file it came from."""
 
@@ -192,15 +235,16 @@ class Loaded(NamedTuple):
     text: str
     """The file as it stands; secrets are `${NAME}` in it."""
     identity: str
-    """Digest of what it says, whatever its comments and layout."""
+    """Digest of what it says, whatever its comments and layout; what it may cost left out."""
 
 
 def load(path: Path) -> Loaded:
-    """The recipe in a file.
+    """The recipe in a file; a `.env` beside it adds to the environment.
 
     Raises:
         UserError: no such file, not YAML, or wrong in one place or more: one line for each.
     """
+    read_env(path.parent)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -226,7 +270,11 @@ def parse(text: str, path: Path) -> Loaded:
     except ValidationError as error:
         raise UserError("\n".join(_explain(detail, read.lines, path) for detail in _causes(error))) from None
     _check_environment(read.data, (), read, path)
-    return Loaded(recipe=recipe, path=path, text=text, identity=digest("recipe", read.data))
+    return Loaded(recipe=recipe, path=path, text=text, identity=_identity(read.data))
+
+
+def _identity(data: dict[str, object]) -> str:
+    return digest("recipe", {key: value for key, value in data.items() if key != "budget"})
 
 
 def _check_environment(value: object, place: Place, read: Mapping, path: Path) -> None:

@@ -273,6 +273,19 @@ class Bill(Record):
     """Calls whose price is not known: they are not in `cost_usd`."""
 
 
+class Spending(Record):
+    """How much of its budget a run has spent, over all its starts."""
+
+    cap_usd: float
+    """US dollars that it may spend."""
+    spent_usd: float
+    """US dollars spent."""
+    earlier_usd: float
+    """Those among them that earlier starts spent."""
+    unheard_usd: float
+    """Those among them that this start may have spent on replies that never came, at the most that they can cost."""
+
+
 class Answer(Identified):
     """One answer to an instruction."""
 

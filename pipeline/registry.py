@@ -11,6 +11,7 @@ import re
 from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -20,6 +21,7 @@ from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from pipeline.options import Options
+from pipeline.prices import Billing, Price, cost
 from pipeline.records import (
     Address,
     Article,
@@ -30,8 +32,10 @@ from pipeline.records import (
     Loss,
     Preference,
     Ranked,
+    Request,
     Settled,
     Showing,
+    Usage,
     Verdict,
 )
 
@@ -70,6 +74,11 @@ class Notes(Protocol):
         """Drop what is kept under a key, if anything is."""
 
 
+def no_budget(_request: Request) -> bool:
+    """Whether there is money to send a request again: always."""
+    return True
+
+
 class Workplace(NamedTuple):
     """What an engine may use of the run around it."""
 
@@ -79,6 +88,9 @@ class Workplace(NamedTuple):
     """What must outlive the process, such as a batch that was submitted and not yet collected."""
     wait: bool = True
     """Whether to wait for answers that take hours; if not, ProviderDown says when to come again."""
+    unheard: Callable[[Request], bool] = no_budget
+    """To be told of every sending whose fate is not known (timed out, cut off, no reply in the body): it may have been
+    billed. Says whether the budget allows the request to be sent again; if not, the record has failed."""
 
 
 class Engine(Part):
@@ -90,6 +102,23 @@ class Engine(Part):
     """The model's kin, such as gpt or qwen; by default the letters that its name begins with."""
     in_flight: int = Field(default=32, ge=1)
     """Most requests under way at once."""
+    price: Price | None = None
+    """What tokens cost, in US dollars per million, such as `{input: 0.15, cached_input: 0.075, output: 0.6}`; by
+    default as on genai-prices' list, if it is there. `{input: 0, output: 0}` for a server of your own."""
+
+    @property
+    def billing(self) -> Billing:
+        """How its calls are billed, unless the recipe names a price: `none` for what runs on this machine for us."""
+        return "tokens"
+
+    @property
+    def checked(self) -> bool:
+        """Whether it is asked one cheap question before the first request of a start: no use for what cannot fail."""
+        return True
+
+    def cost(self, usage: Usage, model: str = "") -> Decimal | None:
+        """What a call costs in US dollars, by the model as the reply names it; None if that is not known."""
+        return cost(usage, [model, self.model] if model else [self.model], self.provider, self.price, self.billing)
 
     @property
     def provider(self) -> str:

@@ -14,19 +14,21 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TextIO
 
+from pipeline.engines.checkup import Checkup
 from pipeline.engines.ledger import Clerk, Ledger
 from pipeline.engines.offline import EMBEDDED
-from pipeline.errors import Interrupted, ProviderDown, UserError
+from pipeline.engines.till import Purse
+from pipeline.errors import BudgetSpent, Interrupted, ProviderDown, RecordFailed, UserError
 from pipeline.gates import audit_of, missed
 from pipeline.identity import digest
-from pipeline.meter import Meter
+from pipeline.meter import Account, Meter, Place
 from pipeline.quality.measure import audit
 from pipeline.quality.rows import read_parquet
 from pipeline.recipe import Loaded, Recipe
@@ -41,9 +43,12 @@ from pipeline.records import (
     Preference,
     Reply,
     Request,
+    Sampling,
     Showing,
+    Span,
+    Spending,
 )
-from pipeline.registry import Engine, Workplace
+from pipeline.registry import Workplace, no_budget
 from pipeline.report.card import card
 from pipeline.report.page import write_page
 from pipeline.report.progress import Progress
@@ -88,13 +93,22 @@ NAMED = 20
 """Articles that could not be read, named on screen; all are in the losses."""
 
 
+_SONG = "A canary sings in the mine."
+CANARY = Chunk(article_id="canary", start=0, end=len(_SONG), text=_SONG, sentences=(Span(start=0, end=len(_SONG)),))
+"""A chunk to rehearse with, where no article is at hand."""
+
+
 class Outcome(NamedTuple):
     """What a start came to."""
 
     folder: Path
     manifest: Manifest
     paid: Bill
-    """What this start cost."""
+    """Replies that this start paid for."""
+    checks: Bill
+    """What it cost to see whether the engines are well."""
+    spending: Spending | None
+    """How much of its budget the run has spent; None if it has no budget."""
     news: bool
     """False if there was nothing to do: the run was complete."""
 
@@ -104,6 +118,7 @@ def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
 
     Raises:
         UserError: the recipe, the articles or the folders; nothing is lost.
+        BudgetSpent: the next call might cost more than the budget has left.
         ProviderDown: a provider is away, or another process runs this recipe.
         Interrupted: SIGINT or SIGTERM.
     """
@@ -116,16 +131,19 @@ def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
         done = complete(home / run_id)
         if done is not None and not done.unanswered:
             shutil.rmtree(staged)
-            return Outcome(home / run_id, done, Meter().paid.bill(), news=False)
+            nothing = Meter().paid.bill()
+            return Outcome(home / run_id, done, paid=nothing, checks=nothing, spending=None, news=False)
         write_text(staged / "recipe.yaml", loaded.text)
+        ledger = Ledger(ledger_location(loaded, outputs))
         now = _UnderWay(
             recipe=loaded.recipe,
             folder=staged,
             home=home / run_id,
             again=shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs)]),
-            ledger=Ledger(ledger_location(loaded, outputs)),
+            ledger=ledger,
             tally=tally,
             meter=Meter(),
+            purse=purse_of(loaded.recipe, run_id, ledger),
             stream=stream,
         )
         outcome = _build(now, loaded)
@@ -191,10 +209,35 @@ def try_prompts(recipe: Recipe, chunk: Chunk) -> None:
         UserError: it does not.
     """
     recipe.generate.rehearse(chunk)
-    x, y = Answer(text="The first canary.", origin="given"), Answer(text="The second canary.", origin="given")
-    showing = Showing(pair="canary", instruction="Which canary sings?", source=chunk.text, x=x, y=y, swapped=False)
     for juror in recipe.judge.jury:
-        juror.rehearse(showing)
+        juror.rehearse(_canaries(chunk))
+
+
+def _canaries(chunk: Chunk) -> Showing:
+    x, y = Answer(text="The first canary.", origin="given"), Answer(text="The second canary.", origin="given")
+    return Showing(pair="canary", instruction="Which canary sings?", source=chunk.text, x=x, y=y, swapped=False)
+
+
+async def samplings(recipe: Recipe) -> dict[str, Sampling]:
+    """How the first request to each engine that a part asks will be drawn, by engine; nobody is asked.
+
+    Of a part that asks several engines one after the other only the first is known; for others it is the server's way.
+    """
+    found = {name: Sampling() for name in recipe.asked}
+    asked: set[str] = set()
+
+    async def note(request: Request) -> Reply:
+        if request.engine not in asked:
+            found[request.engine] = request.sampling
+        asked.add(request.engine)
+        raise RecordFailed("rehearsal", "nobody is asked")
+
+    with suppress(RecordFailed):
+        await recipe.generate(CANARY, note)
+    for juror in recipe.judge.jury:
+        with suppress(RecordFailed):
+            await juror(_canaries(CANARY), note)
+    return found
 
 
 def run_identity(loaded: Loaded, folder: Path) -> str:
@@ -240,11 +283,16 @@ class _UnderWay(NamedTuple):
     ledger: Ledger
     tally: Tally
     meter: Meter
+    purse: Purse | None
     stream: TextIO
+
+    def spending(self) -> Spending | None:
+        """How much of its budget the run has spent; None if it has none."""
+        return self.purse.spending() if self.purse else None
 
 
 def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
-    with closing(now.ledger), journal(now.home, now.ledger.location, now.meter.paid.bill):
+    with closing(now.ledger), journal(now.home, now.ledger.location, now.meter.start):
         _forget_useless_replies(now)  # should the last start have died on the way to it
         _until_done_or_stopped(now)
         decide_on_whole_build(now.folder, now.recipe, now.tally)
@@ -257,7 +305,14 @@ def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
         write_text(now.home / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
         # only now: until the run is complete, a reply of no use must come again, or resuming would not be re-running
         _forget_useless_replies(now)
-    return Outcome(now.home, manifest, now.meter.paid.bill(), news=True)
+    return Outcome(
+        folder=now.home,
+        manifest=manifest,
+        paid=now.meter.paid.bill(),
+        checks=now.meter.checks.bill(),
+        spending=now.spending(),
+        news=True,
+    )
 
 
 def _forget_useless_replies(now: _UnderWay) -> None:
@@ -280,6 +335,12 @@ def _until_done_or_stopped(now: _UnderWay) -> None:
             f"interrupted; every reply that came is kept ({now.meter.paid.calls:,} paid by this start)",
             where=str(now.home),
             remedy=f"`{now.again}` resumes and pays only for what is missing",
+        ) from error
+    except BudgetSpent as error:
+        raise BudgetSpent(
+            error.what,
+            where=str(now.home),
+            remedy=f"Raise `budget.usd` in the recipe, then `{now.again}` resumes: every reply that came is kept",
         ) from error
     finally:
         signal.signal(signal.SIGTERM, outside)
@@ -308,33 +369,96 @@ async def _map_chunks(now: _UnderWay) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     chunks = read(now.folder / CHUNKS, Chunk)
     at_once = sum(engine.in_flight for engine in now.recipe.engines.values())
-    async with connected(now.recipe.engines, now.ledger, now.meter, now.home / LOGS) as ask:
+    desk = Desk(now.ledger, now.meter, now.home / LOGS, now.purse, now.stream)
+    async with connected(now.recipe, desk) as ask:
 
-        async def work(chunk: Chunk) -> Pairs:
-            return await pairs_of(chunk, now.recipe, ask)
+        async def work(chunk: Chunk) -> tuple[Pairs, Account]:
+            used = Account()
+
+            async def counted(request: Request) -> Reply:
+                reply = await ask(request)
+                used.add(reply)
+                return reply
+
+            return await pairs_of(chunk, now.recipe, counted), used
 
         with (
             _Files(now.folder, now.tally) as files,
-            Progress(now.tally.kept("chunk"), now.tally, now.meter, now.stream) as progress,
+            Progress(now.tally.kept("chunk"), now.tally, now.meter, now.stream, now.spending) as progress,
         ):
             async with aclosing(in_order(work, chunks, at_once, WINDOW)) as done:
-                async for pairs in done:
+                async for pairs, used in done:
                     files.file(pairs)
-                    progress.step()
+                    progress.step(used)
+
+
+class Desk(NamedTuple):
+    """Where requests are answered from, and where they are counted."""
+
+    ledger: Ledger
+    meter: Meter
+    logs: Path
+    """Folder for what servers say."""
+    purse: Purse | None
+    """What may be spent; None for as much as it takes."""
+    stream: TextIO
+    """Where to warn."""
+
+
+def purse_of(recipe: Recipe, run: str, ledger: Ledger) -> Purse | None:
+    """What a run may still spend by its recipe; None if there is no limit."""
+    return Purse(recipe.budget.usd, run, recipe.engines, ledger) if recipe.budget else None
 
 
 @asynccontextmanager
-async def connected(engines: Mapping[str, Engine], ledger: Ledger, meter: Meter, logs: Path) -> AsyncIterator[Ask]:
-    """One `ask` for all engines: by a request's address to the right one, by way of the ledger."""
-    workplace = Workplace(logs=logs, notes=ledger)
+async def connected(recipe: Recipe, desk: Desk) -> AsyncIterator[Ask]:
+    """One `ask` for all engines: by way of the ledger, once they are known to be well, as long as the money lasts."""
     async with AsyncExitStack() as stack:
-        lines = {name: await stack.enter_async_context(engine(workplace)) for name, engine in engines.items()}
+        lines = await _connect(recipe, desk, stack)
 
-        async def dispatch(request: Request) -> Reply:
-            return await lines[request.engine](request)
+        async def pay(request: Request) -> Reply:
+            await lines.checkup.passed()
+            with desk.meter.timing(request.engine, recipe.engines[request.engine].in_flight):
+                return await lines.ask(request)
 
-        clerk = await stack.enter_async_context(Clerk(ledger, dispatch, meter))
+        clerk = await stack.enter_async_context(Clerk(desk.ledger, pay, desk.meter))
         yield clerk.ask
+
+
+async def examine(recipe: Recipe, desk: Desk) -> None:
+    """Ask every engine that a part asks whether it is well, and nothing else.
+
+    Raises:
+        UserError: a key, a model or an address is wrong, or a server does not take the question.
+        ProviderDown: an engine does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        await (await _connect(recipe, desk, stack)).checkup.run()
+
+
+class _Lines(NamedTuple):
+    """The way to all engines."""
+
+    ask: Ask
+    """By a request's address to the right one; not by way of the ledger."""
+    checkup: Checkup
+
+
+async def _connect(recipe: Recipe, desk: Desk, stack: AsyncExitStack) -> _Lines:
+    purse, engines = desk.purse, recipe.engines
+    workplace = Workplace(logs=desk.logs, notes=desk.ledger, unheard=purse.unheard if purse else no_budget)
+    lines = {name: await stack.enter_async_context(engine(workplace)) for name, engine in engines.items()}
+
+    async def dispatch(request: Request) -> Reply:
+        return await lines[request.engine](request)
+
+    ask: Ask = dispatch
+    if purse is not None:
+        stack.enter_context(purse.opened())
+        ask = purse.guarding(dispatch)
+    checkup = Checkup(engines, await samplings(recipe), ask, desk.meter, desk.stream)
+    stack.push_async_callback(checkup.close)
+    return _Lines(ask, checkup)
 
 
 class Pairs(NamedTuple):
@@ -428,7 +552,7 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
     Raises:
         RuntimeError: the counts do not add up: our bug, and nothing is called complete.
     """
-    recipe, counts = loaded.recipe, now.tally.counts()
+    recipe, counts, bill = loaded.recipe, now.tally.counts(), now.meter.used.bill()
     audited = audit_of(read(now.folder / PREFERENCES, Preference), recipe.seed)
     quality, _ = audit(read_parquet(now.folder / DATASET))
     if facts.rows != counts["filter"].kept:
@@ -443,9 +567,18 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
         prompts=prompt_versions(recipe),
         counts=counts,
         dataset=facts,
-        bill=now.meter.used.bill(),
+        bill=bill,
+        by_stage=now.meter.used_by(_stages(recipe)),
+        by_engine=now.meter.used_by(lambda place: place.engine),
+        usd_per_pair=None if bill.unpriced or not facts.rows else bill.cost_usd / facts.rows,
         audit=audited,
         quality=quality,
         missed_gates=missed(recipe.gates, counts, audited, quality),
         files={},
     )
+
+
+def _stages(recipe: Recipe) -> Callable[[Place], str]:
+    """Which stage asks at a place: the generator's prompts are its own, all others are judges'."""
+    written = {load_prompt(name).ref.name for name in recipe.generate.prompts}
+    return lambda place: "generate" if place.prompt in written else "judge"

@@ -239,6 +239,12 @@ class Manifest(Record):
     """What is wrong with the dataset, and what is not, as `pairwright audit` tells it."""
     bill: Bill
     """All calls that the dataset rests on, whether paid by this start, an earlier one or another run."""
+    by_stage: dict[str, Bill]
+    """The same by stage: `generate` and `judge`."""
+    by_engine: dict[str, Bill]
+    """The same by the recipe's name for who was asked."""
+    usd_per_pair: float | None
+    """US dollars for each pair in the dataset; None without one, or if the price of any call is not known."""
     missed_gates: tuple[str, ...]
     """Gates that were missed, in words."""
     files: dict[str, str]

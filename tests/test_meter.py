@@ -5,11 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.meter import Account, Meter
-from pipeline.records import Bill, Reply, Usage
+from pipeline.records import Bill, PromptRef, Reply, Usage
+from tests.support.build import make_request
 
 COUNT = st.integers(0, 10**6)
 REPLIES = st.lists(
@@ -69,3 +71,41 @@ def test_what_was_used_and_what_was_paid_are_apart() -> None:
     meter.used.add(Reply(text="", finish_reason="stop", cost_usd=1.0, model="m"))
     assert (meter.used.bill().calls, meter.paid.bill().calls) == (1, 0)
     assert Meter().used.bill() == _bill([])
+
+
+def test_what_was_used_adds_up_over_engines_and_over_prompts_in_whatever_order_replies_come() -> None:
+    asked = [
+        make_request(f"{n}", engine=f"e{n % 2}", prompt=PromptRef(name=f"p{n % 3}", version="v")) for n in range(12)
+    ]
+    replies = [Reply(text="", finish_reason="stop", cost_usd=n / 10, model="m") for n in range(12)]
+    sums = []
+    for order in (range(12), range(11, -1, -1)):
+        meter = Meter()
+        for n in order:
+            meter.use(asked[n], replies[n])
+        sums.append((meter.used.bill(), meter.used_by(lambda at: at.engine), meter.used_by(lambda at: at.prompt)))
+    assert sums[0] == sums[1]
+    used, by_engine, by_prompt = sums[0]
+    assert (list(by_engine), list(by_prompt)) == (["e0", "e1"], ["p0", "p1", "p2"])
+    for parts in (by_engine, by_prompt):
+        assert sum(part.calls for part in parts.values()) == used.calls == 12
+        assert sum(Decimal(str(part.cost_usd)) for part in parts.values()) == Decimal(str(used.cost_usd))
+
+
+def test_what_a_start_paid_includes_the_questions_whether_engines_are_well() -> None:
+    meter = Meter()
+    meter.paid.add(Reply(text="", finish_reason="stop", cost_usd=0.5, model="m"))
+    meter.checks.add(Reply(text="", finish_reason="stop", cost_usd=None, model="m"))
+    assert (meter.start().calls, meter.start().cost_usd, meter.start().unpriced) == (2, 0.5, 1)
+    assert meter.paid.bill().calls == 1
+
+
+def test_only_calls_that_had_not_to_wait_for_a_place_are_timed() -> None:
+    meter = Meter()
+    with meter.timing("one", places=1), meter.timing("one", places=1):
+        pass
+    assert meter.timings["one"].timed == 1
+    with pytest.raises(KeyError), meter.timing("two", places=1):
+        raise KeyError
+    assert list(meter.seconds_per_call()) == ["one"]
+    assert meter.timings["two"].under_way == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.chat_server import ChatServer, offline_answers
-from tests.support.command import pairwright, recipe_in, samples_in, started, until
+from tests.support.command import environment, pairwright, recipe_in, samples_in, started, until
 
 KEY = "sk-planted-0f3b7c5d9e1a2468-must-stay-where-it-is"
 PART = KEY[:24]
@@ -26,7 +28,7 @@ FROM_THE_ENVIRONMENT = {"api_key": "${PLANTED}"}
 def assert_nowhere(folder: Path, *words: str) -> None:
     """No part of the key in what was said, in any file below, or in what a ledger holds."""
     assert not [text for text in words if PART in text]
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".env"]  # it is at home there
     assert files
     assert not [path for path in files if PART.encode() in path.read_bytes()]
     for ledger in folder.rglob("*.sqlite"):
@@ -119,3 +121,80 @@ def test_a_key_written_into_a_recipe_is_refused_and_not_repeated(tmp_path: Path)
     assert said.returncode == 2
     assert "secret" in said.stderr
     assert PART not in said.stdout + said.stderr
+
+
+# ---- a key in a .env file
+
+
+PRICED = FROM_THE_ENVIRONMENT | {"price": {"input": 1, "output": 4}, "wait": [0, 0.01], "attempts": 2, "timeout": 5}
+
+
+def recipe_with_env(folder: Path, url: str, **sections: object) -> Path:
+    """A recipe with its key in a `.env` beside it, and nowhere else."""
+    (folder / ".env").write_text(f"PLANTED={KEY}\n")
+    return recipe_in(folder, url=url, engine=PRICED, sources=samples_in(folder), **sections)
+
+
+def test_a_key_from_a_file_leaves_no_trace_in_an_estimate_a_budgets_end_and_a_run(tmp_path: Path) -> None:
+    with ChatServer(answer=offline_answers(), api_key=KEY) as server:
+        outputs = ("--outputs", tmp_path / "outputs")
+        small = recipe_with_env(tmp_path, server.base_url, budget={"usd": 0.02})
+        said = [
+            pairwright("check", small, "--live", *outputs),
+            pairwright("estimate", small, "--sample", "2", *outputs),
+        ]
+        said.append(pairwright("run", small, *outputs))
+        enough = recipe_with_env(tmp_path, server.base_url, budget={"usd": 1})
+        said += [pairwright("run", enough, *outputs), pairwright("estimate", enough, "--json", *outputs)]
+    assert [one.returncode for one in said] == [0, 0, 3, 0, 0], [one.stderr for one in said]
+    assert_nowhere(tmp_path, *(one.stdout + one.stderr for one in said))
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+@pytest.mark.parametrize("command", ["estimate", "run"])
+def test_a_first_question_that_fails_shows_nothing_of_a_key_that_the_server_repeats(
+    tmp_path: Path, status: int, command: str
+) -> None:
+    with echoing(status) as url:
+        said = pairwright(command, recipe_with_env(tmp_path, url), "--outputs", tmp_path / "outputs")
+    assert said.returncode in (2, 75), said.stderr
+    assert "engine 'writer'" in said.stderr
+    assert_nowhere(tmp_path, said.stdout, said.stderr)
+
+
+def test_a_server_that_answers_the_first_question_with_the_key_is_not_quoted(tmp_path: Path) -> None:
+    def repeat(_: object) -> str:
+        return f"you sent {KEY}"
+
+    with ChatServer(answer=repeat, prose=True, api_key=KEY) as server:
+        said = pairwright("check", recipe_with_env(tmp_path, server.base_url), "--live", "--outputs", tmp_path / "o")
+    assert "warning: engine 'writer'" in said.stderr
+    assert_nowhere(tmp_path, said.stdout, said.stderr)
+
+
+def test_a_killed_run_and_a_crash_leave_no_trace_of_a_key_from_a_file(tmp_path: Path) -> None:
+    with ChatServer(answer=offline_answers(), api_key=KEY, latency=0.1) as server:
+        recipe = recipe_with_env(tmp_path, server.base_url, budget={"usd": 1})
+        killed = started("run", recipe, "--outputs", tmp_path / "outputs")
+        until(lambda: sum(server.counters.delivered.values()) >= 10)
+        killed.send_signal(signal.SIGKILL)
+        words = killed.communicate(timeout=30)
+        crashed = started("run", recipe, "--outputs", tmp_path / "outputs")
+        until(lambda: sum(server.counters.delivered.values()) >= 15)
+        crashed.send_signal(signal.SIGABRT)
+        words += crashed.communicate(timeout=30)
+    assert (killed.returncode, crashed.returncode) == (-signal.SIGKILL, -signal.SIGABRT)
+    assert_nowhere(tmp_path, *words)
+
+
+def test_a_traceback_shows_nothing_of_a_key_from_a_file(tmp_path: Path) -> None:
+    """Our bug, made on purpose: the loudest way to end."""
+    bug = "def broken(*_): raise RuntimeError('our bug')\npipeline.run._manifest = broken\n"
+    program = f"import sys\nimport pipeline.run\nfrom pipeline.cli import main\n{bug}sys.exit(main(sys.argv[1:]))\n"
+    with ChatServer(answer=offline_answers(), api_key=KEY) as server:
+        recipe = recipe_with_env(tmp_path, server.base_url)
+        command = [sys.executable, "-c", program, "run", recipe, "--outputs", tmp_path / "o"]
+        said = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    assert said.returncode == 1
+    assert "RuntimeError: our bug" in said.stderr
+    assert_nowhere(tmp_path, said.stdout, said.stderr)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, NamedTuple
 
-from genai_prices import Usage as PricedUsage
-from genai_prices import calc_price
 from pydantic import BaseModel, BeforeValidator, Field
 
 from pipeline.engines.dialect import LABEL
 from pipeline.engines.odds import odds
+from pipeline.prices import SMALLEST, cost
 from pipeline.records import FinishReason, Reply, Request, Usage
-
-SMALLEST = Decimal("1e-12")
-"""Of a dollar: what a cost is rounded to."""
 
 AROUND = " \t\r\n\"'`*.()[]"
 """What models put around a label that they were asked to give alone."""
@@ -67,16 +63,22 @@ class _Completion(BaseModel):
     usage: _Counts | None = None
 
 
-def reply_of(request: Request, body: bytes | str, base_url: str) -> Reply:
-    """What a server answered to one request, with what it cost there.
+Costing = Callable[[Usage, str], Decimal | None]
+"""What a call costs in US dollars, by its tokens and the model as the reply names it; an engine's `cost`."""
+
+
+def reply_of(request: Request, body: bytes | str, base_url: str, costing: Costing | None = None) -> Reply:
+    """What a server answered to one request, with what it cost there: by the list, if there is no other costing.
 
     Raises:
         ValueError: the body is no chat completion.
     """
-    return replies_of([request], body, base_url)[0]
+    return replies_of([request], body, base_url, costing)[0]
 
 
-def replies_of(requests: Sequence[Request], body: bytes | str, base_url: str) -> list[Reply]:
+def replies_of(
+    requests: Sequence[Request], body: bytes | str, base_url: str, costing: Costing | None = None
+) -> list[Reply]:
     """What a server answered to several draws of one request: a reply for each, or for the first of them.
 
     The call's tokens and its cost are divided so that they add up to what is billed: prompt tokens count for the first
@@ -87,7 +89,7 @@ def replies_of(requests: Sequence[Request], body: bytes | str, base_url: str) ->
     """
     completion = _parsed(body)
     choices = _in_order(completion.choices)[: len(requests)]
-    shares = _divided(completion, [len(_text(choice)) for choice in choices], base_url)
+    shares = _divided(completion, [len(_text(choice)) for choice in choices], costing or _listed(base_url))
     model = completion.model or ""
     return [_reply(*one, model=model) for one in zip(requests, choices, shares, strict=False)]
 
@@ -147,21 +149,25 @@ def _finish_reason(reason: str | None) -> FinishReason:
     return {"length": "length", "content_filter": "refusal"}.get(reason or "", "stop")  # type: ignore[return-value]
 
 
-def _divided(completion: _Completion, lengths: Sequence[int], base_url: str) -> list[_Share]:
+def _listed(base_url: str) -> Costing:
+    return lambda usage, model: cost(usage, [model], base_url, price=None, billing="tokens")
+
+
+def _divided(completion: _Completion, lengths: Sequence[int], costing: Costing) -> list[_Share]:
     """The call's tokens and its cost, for each of its replies."""
     counts = completion.usage or _Counts()
     usage, model = _usage(counts), completion.model or ""
     counted = counts.prompt_tokens is not None and counts.completion_tokens is not None
-    total = price(model, usage, base_url) if counted else None
+    total = costing(usage, model) if counted else None
     if len(lengths) == 1:
-        return [_Share(usage, total)]
+        return [_Share(usage, None if total is None else float(total))]
     later = [usage.completion_tokens * length // max(1, sum(lengths)) for length in lengths[1:]]
     first = usage.but(completion_tokens=usage.completion_tokens - sum(later))
     usages = [first, *(Usage(completion_tokens=tokens) for tokens in later)]
     if total is None:
         return [_Share(one, None) for one in usages]
-    prompt = price(model, usage.but(completion_tokens=0), base_url) or 0.0
-    costs = _costs(Decimal(str(total)), Decimal(str(prompt)), [one.completion_tokens for one in usages])
+    prompt = costing(usage.but(completion_tokens=0), model) or Decimal(0)
+    costs = _costs(total, prompt, [one.completion_tokens for one in usages])
     return [_Share(one, float(cost)) for one, cost in zip(usages, costs, strict=True)]
 
 
@@ -181,15 +187,7 @@ def _usage(counts: _Counts) -> Usage:
     )
 
 
-def price(model: str, usage: Usage, base_url: str) -> float | None:
+def price(model: str, usage: Usage, base_url: str, *, batch: bool = False) -> float | None:
     """What a call costs in US dollars, by genai-prices' list; None if it cannot be known."""
-    counted = PricedUsage(
-        input_tokens=usage.prompt_tokens,
-        cache_read_tokens=usage.cached_tokens,
-        output_tokens=usage.completion_tokens,
-    )
-    try:
-        total = calc_price(counted, model, provider_api_url=base_url).total_price
-    except (LookupError, ValueError):  # not on the list; or counts that contradict each other
-        return None
-    return float(total.quantize(SMALLEST))
+    found = cost(usage, [model], base_url, price=None, billing="batch" if batch else "tokens")
+    return None if found is None else float(found)

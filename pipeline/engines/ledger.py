@@ -224,7 +224,7 @@ class Clerk:
         reply = self._ledger.reply_to(request)
         if reply is None:
             reply = await self._pay_once(request)
-        self._meter.used.add(reply)
+        self._meter.use(request, reply)
         return reply
 
     async def _pay_once(self, request: Request) -> Reply:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, JsonValue
 
 from pipeline.errors import UserError
 from pipeline.identity import fraction
+from pipeline.prices import Billing
 from pipeline.records import Ask, Reply, Request
 from pipeline.registry import Engine, Workplace, register
 
@@ -139,6 +140,16 @@ class Offline(Engine):
     def provider(self) -> str:
         """Nobody: the engine is embedded."""
         return EMBEDDED
+
+    @property
+    def billing(self) -> Billing:
+        """By nobody."""
+        return "none"
+
+    @property
+    def checked(self) -> bool:
+        """It cannot be away."""
+        return False
 
     def __call__(self, _workplace: Workplace) -> AbstractAsyncContextManager[Ask]:
         """Ready at once."""

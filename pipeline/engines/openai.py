@@ -43,7 +43,8 @@ class OpenAI(Wire):
         if self.base_url == OPENAI and self._key() is None:
             raise PydanticCustomError(
                 "secret",
-                "no key: set the environment variable OPENAI_API_KEY, or write api_key: ${NAME} for another",
+                "no key: set the environment variable OPENAI_API_KEY, here or in a .env file, or write "
+                "api_key: ${NAME} for another",
             )
         if (key := self._key()) and not (key.isascii() and key.isprintable() and " " not in key):
             raise PydanticCustomError(
@@ -64,6 +65,6 @@ class OpenAI(Wire):
         """The server's address: the same model name elsewhere may be another model."""
         return self.base_url
 
-    def __call__(self, _workplace: Workplace) -> AbstractAsyncContextManager[Ask]:
+    def __call__(self, workplace: Workplace) -> AbstractAsyncContextManager[Ask]:
         """A client for the length of a run."""
-        return connection(self, self.base_url, self._key())
+        return connection(self, self.base_url, self._key(), workplace.unheard)

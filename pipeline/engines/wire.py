@@ -43,7 +43,7 @@ from pipeline.engines.draws import Draws, Outcome
 from pipeline.engines.pace import LONGEST_WAIT, Heard, Pace, seconds_of
 from pipeline.errors import PairwrightError, ProviderDown, RecordFailed, UserError
 from pipeline.records import Ask, Reply, Request
-from pipeline.registry import Engine
+from pipeline.registry import Engine, no_budget
 
 __all__ = ["OPENAI", "Dialect", "Wire", "body_of", "connection", "price", "quote", "replies_of", "reply_of"]
 
@@ -57,6 +57,9 @@ IDLE = 4.0
 
 LATER = "rate_limited"
 """Why a request failed that was always told to come later."""
+
+GATEWAYS_TIME_OUTS = (408, 504)
+"""The model behind the gateway may have answered, and been billed; other errors are not billed."""
 
 SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance"})
 """Error codes that waiting does not mend."""
@@ -94,6 +97,7 @@ class _Server(NamedTuple):
     options: Wire
     url: str
     key: str | None
+    unheard: Callable[[Request], bool]
 
     def quote(self, words: str) -> str:
         """What the server or a library said, fit to be shown."""
@@ -112,15 +116,18 @@ class _Server(NamedTuple):
 
 
 @asynccontextmanager
-async def connection(options: Wire, base_url: str, key: str | None) -> AsyncIterator[Ask]:
+async def connection(
+    options: Wire, base_url: str, key: str | None, unheard: Callable[[Request], bool] = no_budget
+) -> AsyncIterator[Ask]:
     """Who answers an engine's requests, for as long as the block lasts.
 
     Args:
         options: the engine's settings.
         base_url: where the server is, with its version: http://127.0.0.1:8000/v1.
         key: what is sent as `Authorization: Bearer`; it is in no message, log or URL.
+        unheard: the workplace's: told of what may have been billed in vain, says whether it may be sent again.
     """
-    server = _Server(options, base_url, key)
+    server = _Server(options, base_url, key, unheard)
     async with aiohttp.ClientSession(
         headers=server.headers,
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE),  # how many there are is the pace's business
@@ -157,9 +164,9 @@ def quote(words: str, key: str | None) -> str:
 class _Again(Exception):  # noqa: N818  not an error: a request to try again
     """The request may go well another time."""
 
-    def __init__(self, code: str, detail: str, after: float | None = None) -> None:
-        """Args: as RecordFailed; seconds to wait, if the server says."""
-        self.code, self.detail, self.after = code, detail, after
+    def __init__(self, code: str, detail: str, after: float | None = None, *, billed: bool = False) -> None:
+        """Args: as RecordFailed; seconds to wait, if the server says; whether it may have been billed all the same."""
+        self.code, self.detail, self.after, self.billed = code, detail, after, billed
         super().__init__(f"{code}: {detail}")
 
 
@@ -224,7 +231,7 @@ class _Line:
         """
         before = self._replies
         try:
-            replies = await self._send(run, again=False)
+            replies = await self._send_within_budget(run, again=False)
         except _Again as failure:
             replies = await self._send_again(run, failure, before)
         self._replies += 1
@@ -243,7 +250,7 @@ class _Line:
         async def send() -> list[Reply]:
             if retrying.statistics["attempt_number"] == 1:
                 raise first
-            return await self._send(run, again=True)
+            return await self._send_within_budget(run, again=True)
 
         try:
             replies: list[Reply] = await retrying(send)
@@ -263,6 +270,16 @@ class _Line:
                 remedy="Check the address and the network, then start again: nothing is lost",
             ) from failure
 
+    async def _send_within_budget(self, run: Sequence[Request], *, again: bool) -> list[Reply]:
+        try:
+            return await self._send(run, again=again)
+        except _Again as failure:
+            room = [self._server.unheard(request) for request in run] if failure.billed else []  # all are told
+            if not all(room):
+                detail = f"{failure.detail}, and the budget does not last to send it again"
+                raise RecordFailed(failure.code, detail) from failure
+            raise
+
     async def _send(self, run: Sequence[Request], *, again: bool) -> list[Reply]:
         """One sending; and once more, in humbler words, whenever the server refuses the form of it."""
         request, dialect = run[0], self._dialect
@@ -280,9 +297,9 @@ class _Line:
 
     def _read(self, run: Sequence[Request], dialect: Dialect, body: bytes, tokens: float) -> list[Reply]:
         try:
-            replies = replies_of(run, body, self._server.url)
+            replies = replies_of(run, body, self._server.url, self._options.cost)
         except ValueError as error:
-            raise _Again("bad_body", "the body is not a reply") from error
+            raise _Again("bad_body", "the body is not a reply", billed=True) from error
         received = sum(reply.usage.completion_tokens for reply in replies)
         self._pace.correct(replies[0].usage.prompt_tokens + received - tokens)
         self._usual += (received / len(replies) - self._usual) / min(self._replies + 1, 100)
@@ -308,10 +325,11 @@ class _Line:
             heard = _heard(response)
             return _Answer(response.status, response.headers, content)
         except TimeoutError:
-            failure = _Again("timeout", f"no answer within {self._options.timeout:g} s")
+            failure = _Again("timeout", f"no answer within {self._options.timeout:g} s", billed=True)
         except (aiohttp.ClientError, OSError) as error:
             said = str(error) or type(error).__name__
-            failure = _Again("connection", f"the connection failed: {self._server.quote(said)}")
+            sent = not isinstance(error, aiohttp.ClientConnectorError)  # else nobody can have worked on it
+            failure = _Again("connection", f"the connection failed: {self._server.quote(said)}", billed=sent)
         finally:
             self._pace.leave(turn, heard)
         raise failure  # out here it does not carry the library's error along, which holds the headers
@@ -397,7 +415,7 @@ def _fate(answer: _Answer, server: _Server, *, answered: bool) -> PairwrightErro
         )
     if status in (408, 409, 429) or status >= 500:  # noqa: PLR2004  HTTP's own numbers
         name = LATER if status == 429 else f"http_{status}"  # noqa: PLR2004  HTTP's own number
-        return _Again(name, words, _retry_after(answer.headers))
+        return _Again(name, words, _retry_after(answer.headers), billed=status in GATEWAYS_TIME_OUTS)
     return RecordFailed(f"http_{status}", words)
 
 

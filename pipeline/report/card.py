@@ -9,7 +9,7 @@ from huggingface_hub import DatasetCardData
 from pipeline.records import Audit, Quality
 from pipeline.report.quality import worth
 from pipeline.report.summary import NO_MODEL, behaviour, stages
-from pipeline.report.words import dollars, listed
+from pipeline.report.words import dollars, listed, usd
 from pipeline.store import DatasetFacts, Manifest
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -23,6 +23,7 @@ def card(manifest: Manifest, recipe: str) -> str:
         _judges(manifest.audit),
         _counts(manifest),
         _quality(manifest.quality),
+        _costs(manifest),
         _licences(manifest.dataset),
         _recipe(recipe),
     )
@@ -104,6 +105,22 @@ def _quality(quality: Quality) -> str:
     return (
         "## What was looked for\n\n`pairwright audit` tells the same of any dataset.\n\n| | | |\n|---|---|---|\n"
         + "\n".join([*rows, "", worth(quality.rows)])
+    )
+
+
+def _costs(manifest: Manifest) -> str:
+    parts = {"all": manifest.bill} | manifest.by_stage | {f"engine {k}": bill for k, bill in manifest.by_engine.items()}
+    rows = [
+        f"| {name} | {bill.calls:,} | {bill.prompt_tokens:,} | {bill.cached_tokens:,} | {bill.completion_tokens:,} | "
+        f"{dollars(bill)} |"
+        for name, bill in parts.items()
+    ]
+    each = "" if manifest.usd_per_pair is None else f"\n\nThat is {usd(manifest.usd_per_pair)} for each pair."
+    return (
+        "## What it cost\n\nAll replies that the dataset rests on, whenever they were paid for.\n\n"
+        "| | calls | tokens sent | of them cached | tokens received | cost |\n|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + each
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
 from tqdm import tqdm
 
-from pipeline.meter import Meter
-from pipeline.report.words import counted, dollars, duration
+from pipeline.meter import Account, Meter
+from pipeline.records import Bill, Spending
+from pipeline.report.words import counted, dollars, duration, spent, usd
 from pipeline.store import Tally
 
 EVERY = 30.0
@@ -20,9 +22,16 @@ EVERY = 30.0
 class Progress:
     """Counts chunks; shows pairs kept, dropped and failed, calls, tokens, cost and the time left."""
 
-    def __init__(self, total: int, tally: Tally, meter: Meter, stream: TextIO = sys.stderr) -> None:
-        """Args: chunks in all; where records and calls are counted; where to write."""
-        self._tally, self._meter, self._stream = tally, meter, stream
+    def __init__(
+        self,
+        total: int,
+        tally: Tally,
+        meter: Meter,
+        stream: TextIO = sys.stderr,
+        spending: Callable[[], Spending | None] = lambda: None,
+    ) -> None:
+        """Args: chunks in all; where records and calls are counted; where to write; how much of a budget is spent."""
+        self._tally, self._meter, self._stream, self._spending = tally, meter, stream, spending
         self._plain = not stream.isatty()
         self._bar = tqdm(
             total=total,
@@ -33,14 +42,15 @@ class Progress:
             bar_format="{n_fmt}/{total_fmt} chunks, {remaining} left{postfix} |{bar}|",
         )
         self._began = self._spoke = time.monotonic()
-        self._total, self._done = total, 0
+        self._total, self._done, self._done_cost = total, 0, Account()
 
     def __enter__(self) -> Self:
         return self
 
-    def step(self) -> None:
-        """One chunk is done."""
+    def step(self, used: Account) -> None:
+        """One chunk is done, with all that it took."""
         self._done += 1
+        self._done_cost.include(used)
         if self._plain:
             self._speak_now_and_then()
         else:
@@ -52,9 +62,17 @@ class Progress:
         pairs, used = self._tally.pairs(), self._meter.used.bill()
         tokens = used.prompt_tokens + used.completion_tokens
         return (
-            f"{dollars(used)}, {pairs.kept} kept, {pairs.dropped} dropped, {pairs.failed} failed, "
+            f"{self._cost(used)}, {pairs.kept} kept, {pairs.dropped} dropped, {pairs.failed} failed, "
             f"{counted(used.calls, 'call')}, {counted(tokens, 'token')}"
         )
+
+    def _cost(self, used: Bill) -> str:
+        """What was used so far, what all will have cost if all chunks are as those that are done, and the budget."""
+        spending, done = self._spending(), self._done_cost.bill()
+        budget = f", budget {spent(spending)}" if spending else ""
+        if done.unpriced or not done.cost_usd or self._done >= self._total:
+            return dollars(used) + budget
+        return f"{dollars(used)}, about {usd(done.cost_usd / self._done * self._total)} in all{budget}"
 
     def _speak_now_and_then(self) -> None:
         now = time.monotonic()

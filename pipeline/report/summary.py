@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.records import Bill, JudgeAudit
+from pipeline.records import Bill, JudgeAudit, Spending
 from pipeline.report.quality import doubts
-from pipeline.report.words import dollars, listed
+from pipeline.report.words import counted, dollars, listed, spent, usd
 from pipeline.store import DATASET, Manifest
 
 NO_MODEL = (
@@ -28,19 +28,18 @@ STAGES = {
 """What goes on from each stage."""
 
 
-def summary(manifest: Manifest, folder: Path, paid: Bill) -> str:
+def summary(manifest: Manifest, folder: Path, paid: Bill, checks: Bill, spending: Spending | None = None) -> str:
     """The funnel from articles to pairs, the bill, and where the dataset is."""
-    return "\n".join(_lines(manifest, folder, paid))
+    return "\n".join(_lines(manifest, folder, [*_bill(manifest, paid, checks), *_budget(spending)]))
 
 
-def _lines(manifest: Manifest, folder: Path, paid: Bill) -> Iterator[str]:
+def _lines(manifest: Manifest, folder: Path, bill: list[str]) -> Iterator[str]:
     yield f"run {manifest.name}/{manifest.run_id}"
     for stage, name in stages(manifest).items():
         count = manifest.counts[stage]
         reasons = [f"{fate}: {listed(by_code)}" for fate, by_code in _fates(manifest, stage) if by_code]
         yield f"  {count.kept:>9,} of {count.seen:>9,} {name:<16}{'; '.join(reasons)}".rstrip()
-    used = manifest.bill
-    yield f"calls: {used.calls:,} ({dollars(used)}), of which {paid.calls:,} paid now ({dollars(paid)})"
+    yield from bill
     data = manifest.dataset
     yield f"dataset: {folder / DATASET} ({data.train:,} train, {data.test:,} test, {data.articles:,} articles)"
     for name, judge in manifest.audit.judges.items():
@@ -56,6 +55,29 @@ def stages(manifest: Manifest) -> dict[str, str]:
     """What goes on from each stage; of further answers nothing is said where none were asked for."""
     drawn = "draw" in manifest.counts and manifest.counts["draw"].seen  # older builds do not count them
     return {stage: name for stage, name in STAGES.items() if stage != "draw" or drawn}
+
+
+def _bill(manifest: Manifest, paid: Bill, checks: Bill) -> Iterator[str]:
+    used = manifest.bill
+    also = f"; {counted(checks.calls, 'engine')} asked whether well ({dollars(checks)})" if checks.calls else ""
+    yield f"calls: {used.calls:,} ({dollars(used)}), of which {paid.calls:,} paid now ({dollars(paid)}){also}"
+    if used.cost_usd:
+        yield f"cost: {_shares(manifest.by_stage)}{_per_pair(manifest)}"
+        if len(manifest.by_engine) > 1:
+            yield f"paid to: {_shares(manifest.by_engine)}"
+
+
+def _shares(bills: dict[str, Bill]) -> str:
+    return ", ".join(f"{name} {dollars(bill)}" for name, bill in bills.items())
+
+
+def _per_pair(manifest: Manifest) -> str:
+    return "" if manifest.usd_per_pair is None else f"; {usd(manifest.usd_per_pair)} for each pair kept"
+
+
+def _budget(spending: Spending | None) -> Iterator[str]:
+    if spending is not None:
+        yield f"budget: {spent(spending)}"
 
 
 def behaviour(judge: JudgeAudit) -> str:

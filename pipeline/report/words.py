@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from pipeline.records import Bill
+from decimal import Decimal
+
+from pipeline.records import Bill, Spending
+
+SMALL = 0.001
+"""US dollars below which four digits would say little."""
 
 
 def dollars(bill: Bill) -> str:
     """What calls cost; a price that is not known is said, never counted as nothing."""
-    known = f"{bill.cost_usd:.4f} USD" if 0 < bill.cost_usd < 1 else f"{bill.cost_usd:.2f} USD"
+    known = usd(bill.cost_usd)
     if not bill.unpriced:
         return known
     if bill.unpriced == bill.calls:
         return "cost unknown"
     return f"{known} and {bill.unpriced:,} calls of unknown price"
+
+
+def spent(spending: Spending) -> str:
+    """How much of a budget is spent: `1.23 of 5.00 USD`; said, if some of it went for replies that never came."""
+    lost = f", {usd(spending.unheard_usd)} of it for replies that never came" if spending.unheard_usd else ""
+    return f"{usd(spending.spent_usd).removesuffix(' USD')} of {usd(spending.cap_usd)}{lost}"
+
+
+def usd(dollars: float) -> str:
+    """An amount: cents for one of a dollar and more, and two digits that count for a smaller one."""
+    if dollars >= 1 or not dollars:
+        return f"{dollars:,.2f} USD"
+    return f"{dollars:.4f} USD" if dollars >= SMALL else f"{Decimal(f'{dollars:.1e}'):f} USD"
 
 
 def duration(seconds: float) -> str:

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.meter import Meter
-from pipeline.records import Audit, Bill, Estimate, JudgeAudit, Loss, Measure, Quality, Reply, Usage
+from pipeline.meter import Account, Meter
+from pipeline.records import Audit, Bill, Estimate, JudgeAudit, Loss, Measure, Quality, Reply, Spending, Usage
 from pipeline.registry import PARTS, known
 from pipeline.report import progress
 from pipeline.report.card import card
@@ -58,8 +58,9 @@ def test_a_price_that_is_not_known_is_said_and_never_taken_for_nothing(bill: Bil
 @given(st.floats(0.0001, 10**6))
 @settings(deadline=None)
 def test_what_cost_something_never_reads_as_nothing(cost: float) -> None:
-    assert float(dollars(_bill(1, cost)).removesuffix(" USD")) == pytest.approx(cost, abs=0.005)
-    assert float(dollars(_bill(1, cost)).removesuffix(" USD")) > 0
+    shown = float(dollars(_bill(1, cost)).removesuffix(" USD").replace(",", ""))
+    assert shown == pytest.approx(cost, abs=0.005)
+    assert shown > 0
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,9 @@ MANIFEST = Manifest(
     audit=AUDIT,
     bill=_bill(12_000, 3.25),
     quality=QUALITY,
+    by_stage={"generate": _bill(2_000, 0.75), "judge": _bill(10_000, 2.5)},
+    by_engine={"referee": _bill(10_000, 2.5), "writer": _bill(2_000, 0.75)},
+    usd_per_pair=3.25 / 4321,
     missed_gates=("at_least_pairs: 4,321 pairs are kept, 5,000 are wanted",),
     files={},
 )
@@ -151,7 +155,8 @@ RECIPE = "name: nightly  # as it was written\nseed: 2026\n"
 
 
 def test_the_summary_tells_every_stage_its_losses_the_bill_and_the_place() -> None:
-    text = summary(MANIFEST, Path("outputs/nightly/abc123"), _bill(100, 0.5))
+    spending = Spending(cap_usd=5.0, spent_usd=3.5, earlier_usd=2.75, unheard_usd=0.25)
+    text = summary(MANIFEST, Path("outputs/nightly/abc123"), _bill(100, 0.5), _bill(2, 0.000087), spending)
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines == [
         "run nightly/abc123",
@@ -161,7 +166,10 @@ def test_the_summary_tells_every_stage_its_losses_the_bill_and_the_place() -> No
         "5,990 of 6,000 candidates failed: no_sentences 10",
         "5,000 of 5,990 pairs decided dropped: disagreement 590, tie 400",
         "4,321 of 5,000 pairs kept dropped: length.too_short 679",
-        "calls: 12,000 (3.25 USD), of which 100 paid now (0.5000 USD)",
+        "calls: 12,000 (3.25 USD), of which 100 paid now (0.5000 USD); 2 engines asked whether well (0.000087 USD)",
+        "cost: generate 0.7500 USD, judge 2.50 USD; 0.00075 USD for each pair kept",
+        "paid to: referee 2.50 USD, writer 0.7500 USD",
+        "budget: 3.50 of 5.00 USD, 0.2500 USD of it for replies that never came",
         "dataset: outputs/nightly/abc123/dataset (4,000 train, 321 test, 10 articles)",
         (
             "judge pairwise:referee: first answer 0.625 [0.600, 0.650], same in both orders 0.500 [0.450, 0.550], "
@@ -177,9 +185,9 @@ def test_the_summary_tells_every_stage_its_losses_the_bill_and_the_place() -> No
 
 def test_a_dataset_by_the_embedded_engine_says_on_screen_and_card_that_it_teaches_nothing() -> None:
     embedded = MANIFEST.but(embedded=True)
-    assert NO_MODEL in summary(embedded, Path("x"), _bill())
+    assert NO_MODEL in summary(embedded, Path("x"), _bill(), _bill())
     assert NO_MODEL in card(embedded, RECIPE)
-    assert NO_MODEL not in summary(MANIFEST, Path("x"), _bill())
+    assert NO_MODEL not in summary(MANIFEST, Path("x"), _bill(), _bill())
     assert NO_MODEL not in card(MANIFEST, RECIPE)
 
 
@@ -319,6 +327,13 @@ def _meter() -> Meter:
     return meter
 
 
+def _one_chunk() -> Account:
+    """What a chunk took that cost half a dollar."""
+    account = Account()
+    account.add(Reply(text="", finish_reason="stop", cost_usd=0.5, model="m"))
+    return account
+
+
 def _steps(stream: TextIO, total: int = 3) -> None:
     tally = Tally()
     with Progress(total, tally, _meter(), stream) as shown:
@@ -326,7 +341,7 @@ def _steps(stream: TextIO, total: int = 3) -> None:
             tally.keep("filter", 4)
             tally.lose(Loss(stage="judge", record="r", fate="dropped", code="tie"))
             tally.lose(Loss(stage="parse", record="r", fate="failed", code="malformed"))
-            shown.step()
+            shown.step(Account())
 
 
 def test_in_a_log_the_end_is_one_plain_line_without_control_characters() -> None:
@@ -341,6 +356,30 @@ def test_in_a_log_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> 
     stream = io.StringIO()
     _steps(stream)
     assert [line.split(",")[0] for line in stream.getvalue().splitlines()] == ["1/3 chunks", "2/3 chunks", "3/3 chunks"]
+
+
+def test_in_a_log_a_line_tells_what_all_will_cost_and_what_is_spent_of_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    stream, spending = io.StringIO(), Spending(cap_usd=5.0, spent_usd=1.25, earlier_usd=0.0, unheard_usd=0.0)
+    with Progress(3, Tally(), _meter(), stream, lambda: spending) as shown:
+        for _ in range(3):
+            shown.step(_one_chunk())
+    costs = [line.split(" left, ")[1].split(", 0 kept")[0] for line in stream.getvalue().splitlines()]
+    assert costs == [
+        "1.50 USD, about 1.50 USD in all, budget 1.25 of 5.00 USD",
+        "1.50 USD, about 1.50 USD in all, budget 1.25 of 5.00 USD",
+        "1.50 USD, budget 1.25 of 5.00 USD",
+    ]
+
+
+def test_the_card_tells_the_cost_by_stage_by_engine_and_by_pair() -> None:
+    text = card(MANIFEST, "name: nightly")
+    for row in ("| all | 12,000 |", "| generate | 2,000 |", "| judge | 10,000 |", "| engine referee | 10,000 |"):
+        assert row in text
+    assert "That is 0.00075 USD for each pair." in text
+    assert "for each pair" not in card(MANIFEST.but(usd_per_pair=None), "name: nightly")
 
 
 def test_nothing_to_do_is_no_line() -> None:
@@ -389,7 +428,7 @@ def test_on_a_terminal_of_80_columns_cost_and_time_left_can_be_seen() -> None:
 
 
 def test_how_biased_a_judge_was_stands_in_the_summary_and_on_the_card_and_what_was_not_measured_does_not() -> None:
-    for text in (summary(MANIFEST, Path("runs"), _bill()), card(MANIFEST, "name: nightly")):
+    for text in (summary(MANIFEST, Path("runs"), _bill(), _bill()), card(MANIFEST, "name: nightly")):
         (line,) = [line for line in text.splitlines() if "pairwise:referee" in line]
         assert "first answer 0.625 [0.600, 0.650]" in line
         assert "unreadable" not in line

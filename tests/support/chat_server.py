@@ -75,6 +75,9 @@ Kind = Literal[
 ]
 """What can befall a request."""
 
+READY = "Are you ready?"
+"""Words by which the question is known that pairwright asks of every engine before the first request."""
+
 _ROUNDING = 1e-9
 """Lets 0.29 * 100 count as 29; a million turns go by before the products themselves are as far off."""
 
@@ -158,6 +161,13 @@ class Counters:
     """Per body: completions with usage that were written to their last byte, to a client still there."""
     authorizations: Counter[str] = field(default_factory=Counter)
     """Requests by the SHA-256 of their Authorization header; "" for those without one."""
+    prompt_tokens: Counter[str] = field(default_factory=Counter)
+    """Per model: tokens sent in completions that were produced, as a provider bills them, read or not."""
+    completion_tokens: Counter[str] = field(default_factory=Counter)
+    """Per model: tokens received, likewise."""
+    checks: Counter[str] = field(default_factory=Counter)
+    """Per model: questions whether it is ready that arrived. They count among no requests, statuses and paid bodies,
+    but their tokens do; they take no turn, meet no fault, and are answered at once."""
     bodies: list[Body] = field(default_factory=list)
     """The JSON objects that arrived, in order, if the server keeps them."""
 
@@ -174,6 +184,9 @@ class Counters:
             paid=self.paid.copy(),
             delivered=self.delivered.copy(),
             authorizations=self.authorizations.copy(),
+            prompt_tokens=self.prompt_tokens.copy(),
+            completion_tokens=self.completion_tokens.copy(),
+            checks=self.checks.copy(),
             bodies=self.bodies.copy(),
         )
 
@@ -596,6 +609,8 @@ class ChatServer:
     """Seconds before a reply; with a sigma, their median."""
     latency_sigma: float = 0.0
     """Spread of the latency: standard deviation of its natural logarithm; 0 for none."""
+    prose: bool = False
+    """Whether every answer begins with a few kind words, whatever form is asked for."""
     seed: int = 0
     """Where the latencies' chance starts."""
     slow: float = 1.0
@@ -724,9 +739,11 @@ class ChatServer:
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         authorization = request.headers.get("Authorization", "")
+        asked = _parsed(await request.read())
+        if isinstance(asked, Asked) and _is_check(asked.body):
+            return _response(self._unauthorized(authorization) or self._checked(asked))
         self._arrive(authorization)
         try:
-            asked = _parsed(await request.read())
             if isinstance(asked, Reply):
                 return await self._write(request, self._unauthorized(authorization) or asked)
             self._keep(asked.body)
@@ -735,6 +752,13 @@ class ChatServer:
             return await self._admitted(request, asked)
         finally:
             self._leave()
+
+    def _checked(self, asked: Asked) -> Reply:
+        """The answer to the question whether the model is ready."""
+        self._counters.checks[asked.body["model"]] += 1
+        if refused := _malformed(asked.body) or self._unknown_model(asked.body) or self._unable(asked.body):
+            return refused
+        return _json_reply(200, self._completed(asked, "check", lambda _: '{"ready": true}', None))
 
     def _unauthorized(self, authorization: str) -> Reply | None:
         if self.api_key is None or authorization == f"Bearer {self.api_key}":
@@ -785,9 +809,16 @@ class ChatServer:
     def _produce(self, asked: Asked, fault: Kind | None) -> Reply:
         """Makes a completion, which is what a provider bills."""
         name = f"{asked.name[:16]}-{next(self._produced)}"
-        value = completion(asked.body, name, self.answer, fault)
+        value = self._completed(asked, name, self.answer, fault)
         self._counters.paid[asked.name] += 1
         return _json_reply(200, value, paid=True)
+
+    def _completed(self, asked: Asked, name: str, answer: Answer, fault: Kind | None) -> Body:
+        said = (lambda body: f"Of course! Here it is: {answer(body)}") if self.prose else answer
+        value = completion(asked.body, name, said, fault)
+        self._counters.prompt_tokens[asked.body["model"]] += value["usage"]["prompt_tokens"]
+        self._counters.completion_tokens[asked.body["model"]] += value["usage"]["completion_tokens"]
+        return value
 
     def _strike(self, body: Body) -> Kind | None:
         turn = next(self._turns)
@@ -845,6 +876,11 @@ def _parsed(payload: bytes) -> Asked | Reply:
     if not isinstance(body, dict):
         return _error(400, "We could not parse the JSON body of your request.")
     return Asked(body, name)
+
+
+def _is_check(body: Body) -> bool:
+    """Whether it asks if the model is ready: nothing to count where requests are counted one by one."""
+    return isinstance(body.get("model"), str) and READY in json.dumps(body.get("messages"))
 
 
 def _response(reply: Reply) -> web.Response:

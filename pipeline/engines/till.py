@@ -1,0 +1,194 @@
+"""A hard cap on what a run may spend, that what is in flight counts against.
+
+The cap holds for a run over all its starts. A cron job that starts a run again and again would otherwise spend it again
+and again. It holds to the cent because nothing is sent that the budget could not pay for: before a request goes out,
+the most that it can cost (`most_tokens`) is set aside, and what it did cost takes that place when the reply is
+there. A request that does not fit waits until others in flight have come cheaper than they might; if none is in flight,
+the budget is spent, and the run stops.
+
+What may have been billed counts as billed: a request that timed out, whose connection broke, whose reply was no reply,
+or that was under way when the run was stopped, counts with the most that it can have cost.
+
+How much may have been spent is noted in the ledger before it is: a mark that is never below what was spent and is set
+aside. It moves in steps of `STEP`, so that not every request waits for the disk. A start that ends by itself notes what
+was really spent; after a kill -9 the next one finds the mark, and takes it for spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+
+from pipeline.engines.dialect import WRAPPING
+from pipeline.errors import BudgetSpent, PairwrightError, RecordFailed, UserError
+from pipeline.prices import no_price
+from pipeline.records import Ask, Reply, Request, Spending, Usage
+from pipeline.registry import Engine, Notes
+
+PER_REQUEST, PER_MESSAGE = 512, 16
+"""Tokens that a server may add of its own: a chat template's system words and date, marks around each message."""
+
+STEP = Decimal("0.01")
+"""Share of the budget by which the mark on disk goes ahead of what may have been spent."""
+
+
+class Purse:
+    """What a run may still spend."""
+
+    def __init__(self, cap: float, run: str, engines: Mapping[str, Engine], notes: Notes) -> None:
+        """Open the purse of a run, with what its earlier starts have left in it.
+
+        Args:
+            cap: US dollars, for all starts of the run.
+            run: names the run in the notes.
+            engines: who is paid, by the recipe's names.
+            notes: where what was spent outlives the process.
+        """
+        self._cap, self._key, self._engines, self._notes = Decimal(str(cap)), f"budget/{run}", engines, notes
+        self._mark = Decimal(notes.noted(self._key).get(self._key, "0"))
+        self._spent, self._before = self._mark, self._mark
+        self._unheard = Decimal(0)
+        self._over = False
+        self._held: dict[str, Decimal] = {}
+        self._turn = asyncio.Lock()
+        self._settled = asyncio.Event()
+        self._slots = {name: asyncio.Semaphore(engine.in_flight) for name, engine in engines.items()}
+
+    def spending(self) -> Spending:
+        """How much is spent."""
+        return Spending(
+            cap_usd=float(self._cap),
+            spent_usd=float(self._spent),
+            earlier_usd=float(self._before),
+            unheard_usd=float(self._unheard),
+        )
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """For the length of a start: however it ends by itself, what was spent is noted exactly."""
+        try:
+            yield
+        finally:
+            self._settle_mark()
+
+    def guarding(self, ask: Ask) -> Ask:
+        """Who answers, as long as the budget lasts."""
+
+        async def guarded(request: Request) -> Reply:
+            async with self._slots[request.engine]:  # so that nothing is set aside for what is not sent yet
+                await self._set_aside(request)
+                return await self._settled_by(ask, request)
+
+        return guarded
+
+    def unheard(self, request: Request) -> bool:
+        """Count a sending whose fate is not known as billed; says whether there is enough for another.
+
+        It never waits: whoever sends again may hold a place that those in flight need to get on.
+        """
+        most = self._held.get(request.id, Decimal(0))
+        self._spent += most
+        self._unheard += most
+        if self._spent + self._aside > self._cap:
+            self._held[request.id] = Decimal(0)
+            self._settled.set()
+            return False
+        self._move_mark()
+        return True
+
+    @property
+    def _aside(self) -> Decimal:
+        return sum(self._held.values(), Decimal(0))
+
+    async def _set_aside(self, request: Request) -> None:
+        most = self._most(request)
+        async with self._turn:  # first come, first served
+            while most and (self._over or self._spent + self._aside + most > self._cap):
+                if self._over or not any(self._held.values()):
+                    self._over = True  # for all: a cheaper one that would still fit is not sent into a run that stops
+                    raise self._all_spent(most)
+                self._settled.clear()
+                await self._settled.wait()
+            self._held[request.id] = most
+            self._move_mark()
+
+    async def _settled_by(self, ask: Ask, request: Request) -> Reply:
+        try:
+            reply = await ask(request)
+        except (RecordFailed, PairwrightError):  # refused, or booked by `unheard`
+            self._release(request, Decimal(0))
+            raise
+        except BaseException:  # stopped while it was under way
+            self._unheard += self._held[request.id]
+            self._release(request, self._held[request.id])
+            raise
+        most = self._held[request.id]
+        self._release(request, most if reply.cost_usd is None else Decimal(str(reply.cost_usd)))
+        return reply
+
+    def _release(self, request: Request, spent: Decimal) -> None:
+        del self._held[request.id]
+        self._spent += spent
+        self._settled.set()
+        self._move_mark()
+
+    def _most(self, request: Request) -> Decimal:
+        """The most that a request can cost.
+
+        Raises:
+            UserError: nothing bounds it.
+        """
+        engine, tokens = self._engines[request.engine], most_tokens(request)
+        if engine.billing == "none" and engine.price is None:
+            return Decimal(0)
+        if tokens is None:
+            raise UserError(
+                f"a request by the prompt {request.prompt.name!r} has no max_tokens: no budget can hold its reply",
+                where="budget",
+                remedy="Set max_tokens where the prompt is used, or leave `budget` out",
+            )
+        cost = engine.cost(tokens)
+        if cost is None:
+            raise UserError(no_price(request.engine, engine.model, engine.provider), where="budget")
+        return cost
+
+    def _all_spent(self, most: Decimal) -> BudgetSpent:
+        lost = f", {self._unheard:.4f} of it for replies that never came" if self._unheard else ""
+        return BudgetSpent(
+            f"the budget is spent: {self._spent:.4f} of {self._cap:.4f} USD{lost}; the next call may cost {most:.4f}",
+            remedy="Raise `budget.usd` in the recipe, then start again: every reply that came is kept",
+        )
+
+    def _move_mark(self) -> None:
+        """Note how much may have been spent, if the note is too low, or so high that a kill would waste much."""
+        most, step = self._spent + self._aside, self._cap * STEP
+        if not most <= self._mark <= most + 2 * step:
+            self._note(most + step)
+
+    def _settle_mark(self) -> None:
+        if self._mark != self._spent:
+            self._note(self._spent)
+
+    def _note(self, mark: Decimal) -> None:
+        self._notes.note(self._key, str(mark))
+        self._mark = mark
+
+
+def most_tokens(request: Request) -> Usage | None:
+    """As many tokens as a call can take; None if nothing bounds its reply.
+
+    A token stands for a byte at the least, and servers add some: marks around messages, a template's own words, and
+    the schema or the labels, which count twice, since they may be laid out anew.
+    """
+    if request.sampling.max_tokens is None:
+        return None
+    words = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in request.messages)
+    schema = len(json.dumps(request.response_schema.json_schema)) if request.response_schema else 0
+    labels = len(json.dumps(request.labels)) if request.labels else 0
+    return Usage(
+        prompt_tokens=words + 2 * schema + 2 * labels + PER_REQUEST + PER_MESSAGE * len(request.messages),
+        completion_tokens=request.sampling.max_tokens + (WRAPPING if request.labels else 0),
+    )
