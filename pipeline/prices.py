@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from pipeline.options import Options
 from pipeline.records import Usage
+
+if TYPE_CHECKING:
+    from genai_prices.types import PriceCalculation
 
 MILLION = 10**6
 
@@ -71,27 +74,26 @@ def cost(usage: Usage, models: Iterable[str], provider: str, price: Price | None
 
 def _listed(usage: Usage, model: str, provider: str) -> Decimal | None:
     from genai_prices import Usage as Counted  # noqa: PLC0415  a tenth of a second, for those who ask a price
-    from genai_prices import calc_price  # noqa: PLC0415  as above
 
-    if not _is_listed(model, provider):
+    found = _found(model, provider)
+    if found is None:
         return None
     counted = Counted(
         input_tokens=usage.prompt_tokens, cache_read_tokens=usage.cached_tokens, output_tokens=usage.completion_tokens
     )
-    return calc_price(counted, model, provider_api_url=provider).total_price
+    return found.model.calc_price(counted, found.provider).total_price
 
 
 @lru_cache(maxsize=1024)
-def _is_listed(model: str, provider: str) -> bool:
-    """Whether the list has the model; asked once, since looking in vain takes longest."""
+def _found(model: str, provider: str) -> PriceCalculation | None:
+    """A model's place on the list, or None; looked up once, since looking takes longer than reckoning."""
     from genai_prices import Usage as Counted  # noqa: PLC0415  a tenth of a second, for those who ask a price
     from genai_prices import calc_price  # noqa: PLC0415  as above
 
     try:
-        calc_price(Counted(input_tokens=1, output_tokens=1), model, provider_api_url=provider)
+        return calc_price(Counted(input_tokens=1, output_tokens=1), model, provider_api_url=provider)
     except LookupError:
-        return False
-    return True
+        return None
 
 
 def no_price(name: str, model: str, provider: str) -> str:
