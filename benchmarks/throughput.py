@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import json
 import math
 import random
@@ -234,21 +235,34 @@ async def drive(job: Job, ask: AskOne, began: float, askers: int = 0) -> Measure
     return Measured(startup, job.prompts / wall, 1000 * cpu / job.prompts, wall, lost)
 
 
+RECIPE = """
+name: throughput
+sources: [{{use: articles, path: articles}}]
+engines:
+  writer: {{use: openai, model: m, base_url: "{url}/v1", in_flight: {in_flight}, price: {{input: 1, output: 2}}}}
+generate: {{use: triples, engine: writer}}
+judge: {{label: extracted}}
+budget: {{usd: 1000000}}
+"""
+"""The engine as a run has it: with a ledger, and with a budget to keep."""
+
+
 async def ours(job: Job, began: float) -> Measured:
-    """The engine and the ledger, put together as a run does it."""
+    """The engine, the budget and the ledger, put together as a run does it."""
     from pipeline.asking import request_to
     from pipeline.engines.ledger import Ledger
-    from pipeline.engines.openai import OpenAI
     from pipeline.generators.triples import SCHEMA
     from pipeline.meter import Meter
+    from pipeline.recipe import parse
     from pipeline.records import Message, PromptRef, Rendered, Sampling
-    from pipeline.run import connected
+    from pipeline.run import Desk, connected, purse_of
 
-    engine = OpenAI(model="m", base_url=f"{job.url}/v1", in_flight=job.in_flight)
-    address, ref = engine.address("writer"), PromptRef(name="triples", version="0" * 16)
+    recipe = parse(RECIPE.format(url=job.url, in_flight=job.in_flight), Path("throughput.yaml")).recipe
+    address, ref = recipe.engines["writer"].address("writer"), PromptRef(name="triples", version="0" * 16)
     sampling = Sampling(temperature=0.7, max_tokens=2048)
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(Ledger(f"{folder}/ledger.sqlite")) as ledger:
-        async with connected({"writer": engine}, ledger, Meter(), Path(folder)) as ask:
+        purse = purse_of(recipe, "throughput", ledger)
+        async with connected(recipe, Desk(ledger, Meter(), Path(folder), purse, io.StringIO())) as ask:
 
             async def one(number: int) -> object:
                 rendered = Rendered(messages=(Message(role="user", content=prompt(number)),), prompt=ref)
