@@ -3,14 +3,16 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+VLLM   := .venv-vllm
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test test-vllm check format clean
 
 help:
-	@echo "make demo    the whole pipeline on the bundled articles: no key, no GPU"
-	@echo "make test    everything that CI checks"
-	@echo "make check   the quick part of it: format, lint, types, layers"
-	@echo "make format  put the code into its format"
+	@echo "make demo       the whole pipeline on the bundled articles: no key, no GPU"
+	@echo "make test       what CI checks, but for the next line"
+	@echo "make test-vllm  the engine vllm with the real vLLM on the CPU (2 GB of packages)"
+	@echo "make check      the quick part of it: format, lint, types, layers"
+	@echo "make format     put the code into its format"
 
 # A stamp per set of packages, so that a second call installs nothing.
 $(VENV)/core: pyproject.toml
@@ -36,12 +38,21 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# In an environment of its own, since vLLM pins what the rest of the project does not.
+$(VLLM)/installed: tests/vllm/requirements.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
 test: check
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "not vllm"
+
+test-vllm: $(VENV)/dev $(VLLM)/installed
+	$(BIN)/pytest -m vllm tests/vllm
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix --quiet .
 
 clean:
-	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis

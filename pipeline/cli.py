@@ -81,7 +81,7 @@ def cli() -> None:
 
 @cli.command(epilog="pairwright init recipe.yaml --samples")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("recipe.yaml"))
-@click.option("--engine", type=click.Choice(["offline", "openai"]), default="offline", show_default=True)
+@click.option("--engine", type=click.Choice(["offline", "openai", "vllm"]), default="offline", show_default=True)
 @click.option("--several", is_flag=True, help="Several answers to each instruction, ranked, in the place of two.")
 @click.option("--samples", is_flag=True, help="Also copy a few short articles into the folder articles/ beside it.")
 def init(path: Path, engine: str, several: bool, samples: bool) -> None:

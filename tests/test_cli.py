@@ -60,7 +60,7 @@ def test_the_version_is_the_distributions() -> None:
 # ---------------------------------------------------------------- init
 
 
-@pytest.mark.parametrize("engine", ["offline", "openai"])
+@pytest.mark.parametrize("engine", ["offline", "openai", "vllm"])
 def test_init_writes_a_recipe_that_check_accepts(tmp_path: Path, engine: str) -> None:
     said = pairwright("init", "--samples", "--engine", engine, cwd=tmp_path)
     assert (said.returncode, said.stdout, said.stderr) == (0, "recipe.yaml\narticles\n", "")

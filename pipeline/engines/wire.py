@@ -52,6 +52,9 @@ AWAY = 10
 twice what may be in flight, and only those first sent after the last reply: prompts that always fail take longest, so
 that at a run's end they are all that is left."""
 
+THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+"""What is asked directly: a proxy is for what lies beyond."""
+
 IDLE = 4.0
 """Seconds that an idle connection is kept: vLLM closes its own after 5, and what is sent at that moment is lost."""
 
@@ -145,7 +148,7 @@ def _proxy(url: str) -> _Proxy:
     """
     address = URL(url)
     proxy = getproxies().get(address.scheme)
-    if proxy is None or proxy_bypass(address.host or ""):
+    if proxy is None or address.host in THIS_MACHINE or proxy_bypass(address.host or ""):
         return {}
     named = URL(proxy)
     auth = aiohttp.BasicAuth(named.user, named.password or "") if named.user else None

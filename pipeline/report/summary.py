@@ -40,6 +40,9 @@ def _lines(manifest: Manifest, folder: Path, bill: list[str]) -> Iterator[str]:
         reasons = [f"{fate}: {listed(by_code)}" for fate, by_code in _fates(manifest, stage) if by_code]
         yield f"  {count.kept:>9,} of {count.seen:>9,} {name:<16}{'; '.join(reasons)}".rstrip()
     yield from bill
+    used = manifest.bill
+    if used.cached_tokens:
+        yield f"prompts: {used.prompt_tokens:,} tokens, {used.cached_tokens / used.prompt_tokens:.0%} of them cached"
     data = manifest.dataset
     yield f"dataset: {folder / DATASET} ({data.train:,} train, {data.test:,} test, {data.articles:,} articles)"
     for name, judge in manifest.audit.judges.items():
