@@ -29,6 +29,7 @@ from pipeline.engines.wire import Wire, connection
 from pipeline.errors import UserError
 from pipeline.identity import digest
 from pipeline.options import Secret
+from pipeline.prices import Billing
 from pipeline.records import Ask
 from pipeline.registry import Workplace, register
 
@@ -179,24 +180,30 @@ class VLLM(Wire):
         shaping = [f"{name}={_short(self.arguments[name])}" for name in OTHER_MODEL if name in self.arguments]
         return " ".join([f"vllm@{self.revision}" if self.revision else "vllm", *shaping])
 
+    @property
+    def billing(self) -> Billing:
+        """By nobody if we start it; a server that runs already may be somebody else's, and bill."""
+        return "tokens" if self.base_url is not None else "none"
+
     def __call__(self, workplace: Workplace) -> AbstractAsyncContextManager[Ask]:
         """A server for the length of a run, if it is asked anything."""
         if self.base_url is not None:
-            return connection(self, self.base_url, self.api_key.get_secret_value() if self.api_key else None)
-        return self._kept(workplace.logs)
+            key = self.api_key.get_secret_value() if self.api_key else None
+            return connection(self, self.base_url, key, workplace.unheard)
+        return self._kept(workplace)
 
     @asynccontextmanager
-    async def _kept(self, logs: Path) -> AsyncIterator[Ask]:
+    async def _kept(self, workplace: Workplace) -> AsyncIterator[Ask]:
         launch = Launch(
             title=f"vLLM {self.model}",
             command=self._command,
             environment=self._variables,
-            connect=partial(connection, self),
+            connect=partial(connection, self, unheard=workplace.unheard),
             start_within=self.start_within,
             hangs_after=self.hangs_after,
             restarts=self.restarts,
         )
-        with log_for(logs, f"vllm-{slug(self.model)}") as log:
+        with log_for(workplace.logs, f"vllm-{slug(self.model)}") as log:
             async with Keeper(launch, log) as keeper:
                 yield keeper.ask
 

@@ -185,8 +185,10 @@ def test_the_summary_tells_every_stage_its_losses_the_bill_and_the_place() -> No
 
 def test_the_summary_tells_the_share_of_the_prompts_that_was_cached_if_a_server_told_of_any() -> None:
     bill = MANIFEST.bill.but(prompt_tokens=200_000, cached_tokens=150_000)
-    assert "prompts: 200,000 tokens, 75% of them cached" in summary(MANIFEST.but(bill=bill), Path("x"), _bill())
-    assert "cached" not in summary(MANIFEST.but(bill=bill.but(cached_tokens=0)), Path("x"), _bill())
+    assert "prompts: 200,000 tokens, 75% of them cached" in summary(
+        MANIFEST.but(bill=bill), Path("x"), _bill(), _bill()
+    )
+    assert "cached" not in summary(MANIFEST.but(bill=bill.but(cached_tokens=0)), Path("x"), _bill(), _bill())
 
 
 def test_a_dataset_by_the_embedded_engine_says_on_screen_and_card_that_it_teaches_nothing() -> None:

@@ -140,6 +140,8 @@ def _handler(folder: Path, now: dict[str, Any]) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if self.headers["Authorization"] != f"Bearer {os.environ['VLLM_API_KEY']}":
                 return self.answer(401, {"error": "Unauthorized"})
+            if _form(body).get("name") == "ready":  # whether it is well; no request of the plan
+                return self.answer(200, _completion(body))
             self.count()
             time.sleep(now.get("latency", 0))
             if "status" in now:
@@ -172,9 +174,17 @@ def _handler(folder: Path, now: dict[str, Any]) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def _form(body: dict[str, Any]) -> dict[str, Any]:
+    """The JSON that is asked for: its name and its schema; nothing if any words will do."""
+    form: dict[str, Any] = body.get("response_format", {}).get("json_schema", {})
+    return form
+
+
 def _completion(body: dict[str, Any]) -> dict[str, Any]:
-    text = "ok"
-    if schema := body.get("response_format", {}).get("json_schema"):
+    text, schema = "ok", _form(body)
+    if schema.get("name") == "ready":
+        text = '{"ready": true}'
+    elif schema:
         from pipeline.engines.offline import answer_messages  # noqa: PLC0415  half a second that most tests do not need
 
         text = answer_messages(body["messages"], schema["name"], schema["schema"])
