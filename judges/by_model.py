@@ -18,7 +18,7 @@ from pipeline.asking import Asked
 from pipeline.errors import did_you_mean
 from pipeline.identity import digest
 from pipeline.options import EngineName
-from pipeline.records import Said, Sampling, Showing, Verdict
+from pipeline.records import Answer, Said, Sampling, Showing, Verdict
 from pipeline.registry import Judge
 
 T = TypeVar("T")
@@ -103,6 +103,11 @@ class ModelJudge(Judge):
         return self.name or f"{self.use}:{self.engine.engine}"
 
     @property
+    def family(self) -> str:
+        """Kin of the model that it asks."""
+        return self.engine.family
+
+    @property
     def sampling(self) -> Sampling:
         """How its replies are drawn."""
         return Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
@@ -172,7 +177,14 @@ def _mark(shown: list[str]) -> str:
 def verdict(judge: Judge, showing: Showing, said: Said, **more: object) -> Verdict:
     """What this judge said of this showing."""
     x, y, swapped = showing.x.id, showing.y.id, showing.swapped
-    return Verdict.model_validate({"judge": judge.label, "x": x, "y": y, "swapped": swapped, "said": said} | more)
+    own = tuple(answer.id for answer in (showing.x, showing.y) if is_kin(judge, answer))
+    said_of = {"judge": judge.label, "x": x, "y": y, "swapped": swapped, "said": said, "own": own}
+    return Verdict.model_validate(said_of | more)
+
+
+def is_kin(judge: Judge, answer: Answer) -> bool:
+    """Whether a model of the judge's family wrote the answer; one that it only cut out is the author's."""
+    return bool(judge.family) and answer.family == judge.family and answer.origin != "extracted"
 
 
 def unreadable(judge: Judge, showing: Showing, asked: Asked[T]) -> Verdict:

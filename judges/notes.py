@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from judges.by_model import ModelJudge, fences, unreadable
-from judges.pairwise import compare, show
+from judges.by_model import fences, unreadable
+from judges.pairwise import Comparer, compare, show
 from pipeline.asking import Asked, ask_until_read, read_json, request_to
 from pipeline.options import PromptName
 from pipeline.records import Ask, Rendered, ResponseSchema, Showing, Verdict
@@ -33,7 +33,7 @@ SCHEMA = ResponseSchema(name="grading_notes", json_schema=NotesReply.model_json_
 
 
 @register("judge")
-class Notes(ModelJudge):
+class Notes(Comparer):
     """A language model writes grading notes for an instruction, then compares two answers by them.
 
     The notes are one request per instruction, with no answer in it: both orders and all pairs of the instruction share

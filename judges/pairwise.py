@@ -1,10 +1,17 @@
-"""A language model compares two answers by criteria and says which is better."""
+"""A language model compares two answers by criteria and says which is better.
+
+Where the server tells how likely each verdict was (`Reply.odds`), the verdict keeps it as the probability of the answer
+that stands first against the one that stands second, ties left out. It is confidence for free: on recorded judgments a
+second prompt agrees with a verdict of p < .75 in .60 of the pairs and with one of p > .995 in .988. A preference's
+strength and the bins of the policies `sprt` and `weighted` go by it.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from judges.by_model import ModelJudge, fences, unreadable, verdict
 from pipeline.asking import ask_until_read, read_json, request_to
@@ -39,9 +46,27 @@ SCHEMAS = {
 
 SAID: dict[str, Said] = {"first": "a", "second": "b", "tie": "tie"}
 
+LABELS = tuple(SAID)
+"""The words one of which decides, in either form."""
+
+
+class Comparer(ModelJudge):
+    """The options of every judge that shows two answers at once."""
+
+    form: Literal["json", "label"] = "json"
+    """How the verdict is given. `json`: an object of one field, which every server can be held to; `label`: one bare
+    word, some ten tokens less. vLLM and llama.cpp can be held to a word, OpenAI only be asked for it: what is not
+    exactly one of the words is unreadable."""
+
+    @model_validator(mode="after")
+    def _a_word_has_no_room(self) -> Self:
+        if self.form == "label" and self.reason:
+            raise ValueError("a label leaves no room for a reason: take `reason: true` out, or write form: json")
+        return self
+
 
 @register("judge")
-class Pairwise(ModelJudge):
+class Pairwise(Comparer):
     """A language model compares two answers, shown one after the other, by named criteria."""
 
     use: Literal["pairwise"] = "pairwise"
@@ -79,7 +104,7 @@ class Pairwise(ModelJudge):
 
 
 def show(
-    judge: ModelJudge, prompt: str, showing: Showing, *, with_shots: bool = False, written_notes: str = ""
+    judge: Comparer, prompt: str, showing: Showing, *, with_shots: bool = False, written_notes: str = ""
 ) -> Rendered:
     """The prompt by which a judge compares two answers; `written_notes` are those about this one instruction.
 
@@ -96,6 +121,7 @@ def show(
         rules=judge.rules,
         with_reason=judge.reason,
         with_shots=with_shots,
+        as_label=judge.form == "label",
         own_notes=judge.notes,
         fence=fences(**texts),
         **texts,
@@ -103,7 +129,7 @@ def show(
 
 
 async def compare(
-    judge: ModelJudge, showing: Showing, rendered: Rendered, ask: Ask, before: tuple[str, ...] = ()
+    judge: Comparer, showing: Showing, rendered: Rendered, ask: Ask, before: tuple[str, ...] = ()
 ) -> Verdict:
     """The verdict on a rendered comparison; `before` names the requests that led up to it.
 
@@ -111,8 +137,10 @@ async def compare(
         RecordFailed: the engine could not deliver.
     """
     form = ReasonedReply if judge.reason else VerdictReply
-    request = request_to(judge.engine, rendered, judge.sampling, SCHEMAS[form])
-    asked = await ask_until_read(lambda text: _read(text, form), request, ask, judge.attempts)
+    schema = None if judge.form == "label" else SCHEMAS[form]
+    read = _read_label if judge.form == "label" else _reader(form)
+    request = request_to(judge.engine, rendered, judge.sampling, schema, labels=LABELS)
+    asked = await ask_until_read(read, request, ask, judge.attempts)
     if asked.value is None:
         return unreadable(judge, showing, asked)
     return verdict(
@@ -121,14 +149,29 @@ async def compare(
         SAID[asked.value.verdict],
         model=asked.reply.model,
         reason=asked.value.reason if isinstance(asked.value, ReasonedReply) else "",
+        probability=_probability(asked.reply.odds),
         requests=(*before, *asked.requests),
     )
 
 
-def _read(text: str, form: type[ReasonedReply | VerdictReply]) -> ReasonedReply | VerdictReply:
-    """Only the one constrained field counts, never a letter somewhere in the text.
+def _reader(form: type[ReasonedReply | VerdictReply]) -> Callable[[str], ReasonedReply | VerdictReply]:
+    """Reads a reply of this form: only the one constrained field counts, never a letter somewhere in the text.
+
+    It raises ValueError if the reply is not exactly one object of the form.
+    """
+    return lambda text: form.model_validate(read_json(text))
+
+
+def _read_label(text: str) -> VerdictReply:
+    """The whole reply is one of the words, or it is none.
 
     Raises:
-        ValueError: the reply is not exactly one object of the expected form.
+        ValueError: it is none.
     """
-    return form.model_validate(read_json(text))
+    return VerdictReply.model_validate({"verdict": text.strip()})
+
+
+def _probability(odds: Mapping[str, float] | None) -> float | None:
+    """How likely the first answer was named rather than the second; None if not told, or if neither ever would be."""
+    first, second = ((odds or {}).get(word, 0.0) for word in ("first", "second"))
+    return first / (first + second) if first + second > 0 else None

@@ -44,6 +44,8 @@ def request_to(
     sampling: Sampling,
     schema: ResponseSchema | None = None,
     draw: int = 0,
+    *,
+    labels: tuple[str, ...] = (),
 ) -> Request:
     """A complete request: a rendered prompt on its way to an engine."""
     return Request(
@@ -53,6 +55,7 @@ def request_to(
         messages=rendered.messages,
         sampling=sampling,
         response_schema=schema,
+        labels=labels,
         draw=draw,
         prompt=rendered.prompt,
     )

@@ -13,7 +13,7 @@ from pipeline.engines.ledger import Ledger
 from pipeline.engines.offline import EMBEDDED
 from pipeline.meter import Meter
 from pipeline.recipe import Loaded, Recipe
-from pipeline.records import Chunk
+from pipeline.records import Address, Chunk
 from pipeline.registry import Part
 from pipeline.report.summary import NO_MODEL
 from pipeline.report.words import dollars
@@ -64,6 +64,7 @@ def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
     yield f"judge     label: {recipe.judge.label}, policy: {_shown(recipe.judge.policy)}{rank}"
     for judge in recipe.judge.jury:
         yield f"          {_shown(judge)}"
+    yield from _self_votes(recipe)
     for filter_ in recipe.filters:
         yield f"filter    {_shown(filter_)}"
     yield f"prompts   {', '.join(f'{name} {digest}' for name, digest in prompt_versions(recipe).items())}"
@@ -73,6 +74,22 @@ def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
     yield f"calls     {chunks:,} to write, {_judging(recipe)}, less what the ledger knows"
     if any(engine.provider == EMBEDDED for engine in recipe.engines.values()):
         yield NO_MODEL
+
+
+def _self_votes(recipe: Recipe) -> Iterator[str]:
+    """A warning if every judge that asks a model is kin to a writer: nobody else can agree with it."""
+    families = {judge.family for judge in recipe.judge.jury if judge.family}
+    writers = {value.family for _, value in recipe.generate if isinstance(value, Address)}
+    if recipe.judge.label != "judge" or not families or families - writers:
+        return
+    kin = ", ".join(sorted(families))
+    what = {
+        "never": f"warning   only {kin} judges what {kin} wrote: pairs that it gives to its own answers stay undecided "
+        "(self_votes). Add a judge of another family, or write judge: {self_votes: allow}",
+        "allow": f"warning   only {kin} judges what {kin} wrote: it decides alone, and whether it prefers its own "
+        "answers cannot be measured. A judge of another family would tell",
+    }
+    yield what[recipe.judge.self_votes]
 
 
 def _judging(recipe: Recipe) -> str:

@@ -66,6 +66,10 @@ class JudgeSettings(Section):
     """How many calls a pair is worth, and what they amount to."""
     rank: Annotated[Ranking, OneOf("ranking")] = Field(default_factory=_default_ranking)
     """Which of more than two answers are compared, and which two become the pair; two answers need no ranking."""
+    self_votes: Literal["never", "allow"] = "never"
+    """Whether a judge's votes for its own family's answers may decide a pair alone. `never`: another judge must agree,
+    and is asked; if there is none, the pair stays undecided (`self_votes`), while what such a judge grants to the
+    other answer counts. `allow`: all votes are alike."""
 
     @model_validator(mode="after")
     def _someone_decides(self) -> Self:

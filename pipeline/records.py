@@ -390,8 +390,15 @@ class Verdict(Record):
     """Why, if the judge was asked; for an unreadable verdict what went wrong."""
     probability: float | None = Field(default=None, ge=0, le=1)
     """How likely the judge was to name `a` rather than `b`, ties left out; None if the server does not tell."""
+    own: tuple[str, ...] = ()
+    """Ids of the answers that the judge's kin wrote: models of its own family."""
     requests: tuple[str, ...] = ()
     """Ids of the requests that it took."""
+
+    @property
+    def self_vote(self) -> bool:
+        """Whether it is for an answer of the judge's own kin and against one that is not."""
+        return self.own == (self.winner,)
 
     @property
     def winner(self) -> str | None:
@@ -429,8 +436,9 @@ class Preference(Identified):
     rejected: str | None
     """Id of the worse answer; None if nothing was decided."""
     strength: float | None
-    """Of the readable verdicts between the two, the share for the chosen answer less the share against it, in 0..1;
-    None without votes."""
+    """Mean of the readable verdicts between the two, in 0..1; None without votes. One for the chosen answer counts 1,
+    one against it -1, a tie 0; where the judge's `probability` is known, it counts twice that of the chosen answer,
+    less 1."""
     reason: str = ""
     """Why nothing was decided: a code."""
     standings: tuple[Standing, ...] = ()
@@ -477,8 +485,8 @@ class Settled(Record):
     strength: float | None
     """As in Preference."""
     reason: str = ""
-    """Why there is no winner: `disagreement`, `tie`, `unreadable`, or `no_evidence`: the jury could never reach the
-    threshold that the policy sets."""
+    """Why there is no winner: `disagreement`, `tie`, `unreadable`, `self_votes`: only judges of the winner's own family
+    were for it, or `no_evidence`: the jury could never reach the threshold that the policy sets."""
 
 
 class Ranked(Record):

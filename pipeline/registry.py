@@ -171,6 +171,11 @@ class Judge(Prompting):
         """How verdicts name it."""
         raise NotImplementedError
 
+    @property
+    def family(self) -> str:
+        """Kin of the model that it asks; empty if it asks none."""
+        return ""
+
     def rehearse(self, showing: Showing) -> None:
         """Render every prompt once. Raises UserError if the answers do not reach one. Nothing by default."""
 

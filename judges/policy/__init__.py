@@ -11,18 +11,29 @@ votes of which three agree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pipeline.records import Settled, Verdict
 
 
 def support(answer: str, verdicts: Sequence[Verdict]) -> float | None:
-    """Share of readable verdicts for an answer less the share against it, in 0..1; None without readable verdicts."""
-    winners = [verdict.winner for verdict in verdicts if verdict.said != "unreadable"]
-    if not winners:
-        return None
-    against = sum(winner not in (answer, None) for winner in winners)
-    return max(0.0, (winners.count(answer) - against) / len(winners))
+    """How strongly the readable verdicts are for an answer, on average, in 0..1; None without readable verdicts.
+
+    A verdict for it counts 1 and one against it -1, unless the engine tells how sure the judge was: then twice the
+    probability of the answer, less 1. A tie counts 0, however sure.
+    """
+    leanings = [_leaning(answer, verdict) for verdict in verdicts if verdict.said != "unreadable"]
+    return max(0.0, math.fsum(leanings) / len(leanings)) if leanings else None
+
+
+def _leaning(answer: str, verdict: Verdict) -> float:
+    if verdict.winner is None:
+        return 0.0
+    if verdict.probability is None:
+        return 1.0 if verdict.winner == answer else -1.0
+    stands_first = answer == (verdict.y if verdict.swapped else verdict.x)
+    return (2 * verdict.probability - 1) * (1 if stands_first else -1)
 
 
 def ahead(verdicts: Sequence[Verdict]) -> int:

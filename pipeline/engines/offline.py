@@ -165,7 +165,9 @@ async def _ask(request: Request) -> Reply:
     await asyncio.sleep(0)  # lets others have their turn, as a real call would
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     form = request.response_schema
-    if form is None and not request.labels:
+    if form is None and request.labels:
+        text = _verdict(messages[-1]["content"], with_reason=False)["verdict"]
+    elif form is None:
         text = further_answer(messages[-1]["content"], request.draw, request.sampling.temperature)
     else:
         text = answer_messages(messages, form.name, form.json_schema) if form else answer_messages(messages, None)

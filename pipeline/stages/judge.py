@@ -28,7 +28,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from judges.by_model import is_kin
 from judges.policy import support
+from judges.self_votes import confirmed
 from pipeline.errors import RecordFailed
 from pipeline.identity import coin, fraction
 from pipeline.recipe import JudgeSettings
@@ -138,7 +140,7 @@ class _Hearing:
     async def _play(self, match: Match) -> _Talk:
         """Asks for what the policy wants, as often as it wants, all calls of a round at once; or its first call."""
         x, y = sorted((self.candidates.answer(match.one), self.candidates.answer(match.other)), key=lambda a: a.id)
-        talks = self._talks()
+        talks = self._talks(x, y)
         heard: dict[Call, Verdict] = {}
         try:
             calls = next(talks)
@@ -152,8 +154,11 @@ class _Hearing:
         except StopIteration as end:
             return _Talk(match, end.value, heard)
 
-    def _talks(self) -> Deliberation:
-        return self.settings.policy.deliberate([judge.label for judge in self.settings.jury])
+    def _talks(self, x: Answer, y: Answer) -> Deliberation:
+        talks = self.settings.policy.deliberate([judge.label for judge in self.settings.jury])
+        if self.settings.self_votes == "allow" or self.settings.label == "extracted":
+            return talks
+        return confirmed(talks, _strangers(self.settings.jury, (x, y)))
 
     async def _poll(self, call: Call, x: Answer, y: Answer) -> Verdict:
         """One verdict; what was said before is not asked again."""
@@ -217,6 +222,11 @@ def _at_its_word(verdict: Verdict) -> Settled:
     if verdict.winner is not None:
         return Settled(winner=verdict.winner, strength=1.0)
     return Settled(winner=None, strength=None, reason=verdict.said)
+
+
+def _strangers(jury: Sequence[Judge], answers: Sequence[Answer]) -> list[str]:
+    """The judges that none of the answers is kin to, by label."""
+    return [judge.label for judge in jury if not any(is_kin(judge, answer) for answer in answers)]
 
 
 async def _verdict(judge: Judge, showing: Showing, ask: Ask) -> Verdict:

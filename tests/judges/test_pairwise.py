@@ -504,3 +504,80 @@ def test_half_a_character_in_a_reason_does_not_make_a_verdict_that_cannot_be_wri
     result, _ = heard(text, text, reason=True)
     assert result.said in {"b", "unreadable"}
     assert result.model_dump_json()
+
+
+# --- one word, and how likely it was ---
+
+
+@pytest.mark.parametrize(("word", "said"), [("first", "a"), (" second\n", "b"), ("tie", "tie")])
+def test_a_label_is_one_bare_word_without_a_schema(word: str, said: str) -> None:
+    result, script = heard(word, form="label")
+    assert result.said == said
+    (request,) = script.requests
+    assert (request.response_schema, request.labels) == (None, ("first", "second", "tie"))
+    assert "one word" in request.messages[0].content
+    assert "JSON" not in request.messages[0].content
+
+
+@pytest.mark.parametrize(
+    "text", ['{"verdict": "first"}', "First", "first.", "first second", "The first", '"first"', "a"]
+)
+def test_anything_but_the_bare_word_is_no_label(text: str) -> None:
+    assert heard(text, text, form="label")[0].said == "unreadable"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_examples_show_the_bare_word_where_that_is_asked_for(language: str) -> None:
+    text = system_of(language=language, shots="balanced", form="label")
+    assert '"verdict"' not in text
+    assert len(re.findall(r"^(?:Reply: |回复：)(first|second|tie)$", text, flags=re.MULTILINE)) == 6
+
+
+def test_a_label_with_a_reason_is_refused() -> None:
+    with pytest.raises(ValidationError, match="no room for a reason"):
+        make_judge(form="label", reason=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"reason": True}, {"form": "label"}])
+def test_every_verdict_is_asked_for_with_its_labels(options: dict[str, Any]) -> None:
+    text = (
+        "first" if options.get("form") else verdict("first", reason="r") if options.get("reason") else verdict("first")
+    )
+    _, script = heard(text, **options)
+    assert script.requests[0].labels == ("first", "second", "tie")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("odds", "probability"),
+    [
+        ({"first": 0.6, "second": 0.2, "tie": 0.2}, 0.75),
+        ({"first": 0.1, "second": 0.9, "tie": 0.0}, 0.1),
+        ({"second": 1.0}, 0.0),
+        ({"tie": 1.0}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_probability_is_that_of_what_stands_first_ties_left_out(
+    odds: dict[str, float] | None, probability: float | None, swapped: bool
+) -> None:
+    showing = make_showing("They dance.", "They sing.", swapped=swapped)
+    result, _ = heard(make_reply(verdict("second")).but(odds=odds), showing=showing)
+    assert result.said == "b"
+    assert result.probability == (None if probability is None else pytest.approx(probability))
+
+
+def test_answers_of_the_judges_own_family_are_marked_and_what_it_only_cut_out_is_not() -> None:
+    def own(*answers: Answer) -> tuple[str, ...]:
+        x, y = answers
+        showing = Showing(pair="p" * 16, instruction="How?", x=x, y=y, swapped=True)
+        return heard(verdict("first"), showing=showing)[0].own
+
+    cut = Answer(text="They dance.", origin="extracted", family="offline")
+    kin = Answer(text="They sing.", origin="generated", family="offline")
+    other = Answer(text="They hum.", origin="generated", family="qwen")
+    assert own(cut, kin) == (kin.id,)
+    assert own(kin, other) == (kin.id,)
+    assert own(cut, other) == ()
+    assert len(own(kin, kin.but(text="They buzz."))) == 2

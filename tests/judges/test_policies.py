@@ -333,3 +333,23 @@ def _trials_of_two() -> list[Trial]:
 
 def _said(pair: GoldPair, *, blind: bool, swapped: bool) -> Said:
     return "a" if blind or (pair.gold == "b") == swapped else "b"
+
+
+def _sure(said: Said, probability: float | None, *, swapped: bool = False) -> Verdict:
+    return Verdict(judge="j", x="x", y="y", swapped=swapped, said=said, probability=probability)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "strength"),
+    [
+        ([_sure("a", None), _sure("b", None, swapped=True)], 1.0),
+        ([_sure("a", 0.75), _sure("b", 0.25, swapped=True)], 0.5),
+        ([_sure("a", 0.75), _sure("b", None, swapped=True)], 0.75),
+        ([_sure("a", 0.9), _sure("a", 0.6, swapped=True)], 0.3),
+        ([_sure("tie", 0.99), _sure("a", 1.0)], 0.5),
+        ([_sure("unreadable", None), _sure("a", 0.8)], 0.6),
+        ([_sure("b", 0.1), _sure("a", 0.6)], 0.0),
+    ],
+)
+def test_strength_is_how_sure_the_verdicts_are_on_average(verdicts: list[Verdict], strength: float) -> None:
+    assert support("x", verdicts) == pytest.approx(strength)

@@ -394,3 +394,33 @@ def test_a_pair_without_an_extracted_answer_is_dropped_when_the_authors_words_ar
     assert result.loss is not None
     assert (result.loss.fate, result.loss.code) == ("dropped", "no_extracted_answer")
     assert not result.preference.decided
+
+
+# --- self votes ---
+
+
+def _kin_pair() -> Candidates:
+    """The generated answer is by a model of the judges' own family."""
+    pair = make_candidates()
+    extracted, generated = pair.answers
+    return pair.but(answers=(extracted, generated.but(family="offline")))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_judge_that_is_kin_to_the_writer_may_grant_the_pair_to_the_author_and_not_to_itself(seed: int) -> None:
+    alone = make_jury("one")
+    granted = judged(oracle(EXTRACTED), alone, _kin_pair(), seed)
+    taken = judged(oracle(GENERATED), alone, _kin_pair(), seed)
+    assert chosen_text(granted) == EXTRACTED
+    assert taken.loss is not None
+    assert (taken.loss.fate, taken.loss.code, taken.preference.strength) == ("dropped", "self_votes", None)
+    assert [verdict.self_vote for verdict in taken.preference.verdicts] == [True, True]
+    assert chosen_text(judged(oracle(GENERATED), alone.model_copy(update={"self_votes": "allow"}), _kin_pair())) == (
+        GENERATED
+    )
+
+
+def test_the_label_of_the_authors_words_is_no_business_of_self_votes() -> None:
+    result = judged(oracle(GENERATED), make_jury("one", label="extracted"), _kin_pair())
+    assert chosen_text(result) == EXTRACTED
+    assert result.preference.strength == 0
