@@ -1,7 +1,7 @@
 """What policies cost and how often they are right, on recorded verdicts: `python benchmarks/judging.py FOLDER`.
 
 The folder holds `llmbar` and `llmbar_human`, each with `pairs.jsonl` and `judgments.jsonl` (the formats of
-judges.calibration.GoldPair and Judgment): the judgments that come with LLMBar, princeton-nlp/LLMBar at 900616b. No
+judges.gold.GoldPair and Judgment): the judgments that come with LLMBar, princeton-nlp/LLMBar at 900616b. No
 model is called. Which judge is strongest, and what a verdict is worth, is found on 50 gold labels and then tried on all
 other pairs, over a hundred samples of such labels. Exits 1 if something that is promised does not hold.
 """
@@ -9,19 +9,26 @@ other pairs, over a hundred samples of such labels. Exits 1 if something that is
 from __future__ import annotations
 
 import argparse
+import math
+import random
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from judges.audit import Item, alarms, audit
-from judges.calibration import PolicyScore, Trial, read_gold, read_trials
+from judges.calibration import PolicyScore
+from judges.gold import GoldPair, Trial, read_gold, read_trials
 from judges.jury import dawid_skene
 from judges.policy.full import Full
 from judges.replay import (
     SEED,
+    Fit,
+    Outcome,
     Panel,
+    Split,
     accuracy_difference,
     cross_replay,
     fits,
@@ -63,6 +70,7 @@ def main() -> None:
     _guard(folder, promises)
     _always_first(human, promises)
     _bias(human, promises)
+    _odds(promises)
     _speed(human, promises)
     sys.exit(1 if promises.broken else 0)
 
@@ -80,17 +88,29 @@ def _table(trials: Sequence[Trial]) -> dict[str, tuple[PolicyScore, Estimate]]:
     """One row a policy: its figures, and its accuracy less that of everybody in both orders."""
     jury = _jury(trials)
     full = replay(Panel(Full(), jury), trials)
+    everything = {
+        trial.pair.pair_id: tuple(trial.verdicts.values()) for trial in trials
+    }  # for agreement: no label in it
     rows: dict[str, tuple[PolicyScore, Estimate]] = {}
     print(f"  {len(trials)} pairs, {len(jury)} judges; 95% intervals by pairs")
     print(f"  {'policy':24} {'calls per decided':>21} {'accuracy':>21} {'precision':>21} {'yield':>21}  points to full")
-    for name, fit in fits(jury).items():
-        outcomes = full if name == "full" else cross_replay(fit, samples(trials, LABELS, SPLITS))
+    for name, fit in fits(jury, everything).items():
+        outcomes = full if name == "full" else _outcomes(fit, samples(trials, LABELS, SPLITS))
         row, points = score(name, outcomes), accuracy_difference(outcomes, full)
         assert points is not None
         rows[name] = row, points
         cells = (row.calls_per_decided, row.accuracy, row.precision, row.yielded)
         print(f"  {name:24} {' '.join(f'{cell!s:>21}' for cell in cells)}  {_points(points)}")
     return rows
+
+
+def _outcomes(fit: Fit, splits: Sequence[Split]) -> list[Outcome]:
+    """As `cross_replay`, without the splits that the guard refuses."""
+    outcomes = []
+    for number, split in enumerate(splits):
+        with suppress(UserError):
+            outcomes += cross_replay(fit, [split], SEED + number)
+    return outcomes
 
 
 def _points(difference: Estimate) -> str:
@@ -105,6 +125,9 @@ def _calls(row: PolicyScore) -> float:
 def _human(trials: Sequence[Trial], promises: Promises) -> None:
     print(f"1. Human-labelled pairs, strategy Vanilla_NoRules; ranks and evidence from {LABELS} gold labels")
     rows = _table(trials)
+    for policy in ("weighted, gold", "weighted, agreement"):
+        points = rows[policy][1]
+        promises.holds(f"{policy}: {_points(points)} points of accuracy, at least -0.5", points.value >= -0.005)
     for policy in ("lead", "sprt"):
         row, points = rows[policy]
         promises.holds(f"{policy}: {_calls(row):.2f} calls per decided pair, at most 3.1", _calls(row) <= 3.1)
@@ -113,7 +136,11 @@ def _human(trials: Sequence[Trial], promises: Promises) -> None:
 
 def _adversarial(trials: Sequence[Trial], promises: Promises) -> None:
     print("\n2. LLMBar's adversarial pairs, strategy Metrics_Reference")
-    row, points = _table(trials)["sprt"]
+    rows = _table(trials)
+    for policy in ("weighted, gold", "weighted, agreement"):
+        points = rows[policy][1]
+        promises.holds(f"{policy}: {_points(points)} points of accuracy, at least 20", points.value >= 0.20)
+    row, points = rows["sprt"]
     promises.holds(f"sprt: {_calls(row):.2f} calls per decided pair, at most 2.5", _calls(row) <= 2.5)
     promises.holds(f"sprt: {_points(points)} points of accuracy, at least 20", points.value >= 0.20)
 
@@ -188,8 +215,48 @@ def _bias(trials: Sequence[Trial], promises: Promises) -> None:
     promises.holds("GPT-4 does not on all pairs", "GPT-4" not in every)
 
 
+STRENGTHS = {"good": (1.2, 0.2), "fair": (0.8, 0.4), "weak": (0.5, 0.1)}
+"""Three made-up judges: how clearly each sees the better answer, and how much it leans to the first one."""
+
+
+def _odds(promises: Promises) -> None:
+    """No recording at hand has odds, so that these judges are made up: it shows the method, not what models do."""
+    print("\n5. SIMULATED judges: what it is worth to be told how sure each was, 50 gold labels")
+    told = [_made_up(number, random.Random(number)) for number in range(600)]
+    kept_back = [Trial.of(t.pair, [v.but(probability=None) for v in t.verdicts.values()]) for t in told]
+    for policy in ("sprt", "weighted, gold"):
+        rows, outcomes = {}, {}
+        for name, trials in (("told", told), ("not told", kept_back)):
+            outcomes[name] = cross_replay(fits(list(STRENGTHS))[policy], samples(trials, LABELS, 30))
+            rows[name] = row = score(policy, outcomes[name])
+            cells = (row.calls_per_decided, row.accuracy, row.precision, row.yielded)
+            print(f"  {policy + ', ' + name:24} {' '.join(f'{cell!s:>21}' for cell in cells)}")
+        points = accuracy_difference(outcomes["told"], outcomes["not told"])
+        better, worse = rows["told"].precision, rows["not told"].precision
+        assert points is not None
+        assert better is not None
+        assert worse is not None
+        promises.holds(f"{policy}: {_points(points)} points of accuracy, at least 0", points.value >= 0)
+        more = 100 * (better.value - worse.value)
+        promises.holds(f"{policy}: {more:+.1f} points of precision, more than 0", more > 0)
+
+
+def _made_up(number: int, draw: random.Random) -> Trial:
+    pair = GoldPair(pair_id=str(number), prompt="p", a="one", b="another", gold=draw.choice(("a", "b")))
+    ease, verdicts = draw.gauss(1, 1), []
+    for judge, (sight, lean) in STRENGTHS.items():
+        opinion = sight * ease + draw.gauss(0, 1)
+        for swapped in (False, True):
+            for_better = opinion + draw.gauss(0, 0.5)
+            logit = 2.5 * ((for_better if (pair.gold == "b") == swapped else -for_better) + lean)
+            verdicts.append(
+                pair.verdict(judge, "a" if logit > 0 else "b", swapped=swapped, probability=1 / (1 + math.exp(-logit)))
+            )
+    return Trial.of(pair, verdicts)
+
+
 def _speed(trials: Sequence[Trial], promises: Promises) -> None:
-    print("\n5. Speed, one core")
+    print("\n6. Speed, one core")
     many = list(trials) * 100
     for name, fit in fits(_jury(trials)).items():
         panel = fit(trials)

@@ -8,6 +8,9 @@ Longer answers are often better ones, so a share of longer winners means nothing
 pair's winner, by gold or as settled, is the longer one. The rule "the longer wins" is right on .65 of those 466 pairs
 and on .18 of LLMBar's adversarial ones. A jury whose share lies above the baseline likes length for its own sake.
 
+Whether a judge prefers its own family's answers needs somebody to compare it with, since a family's answers may be the
+better ones: gold, or else the other judges of the same pair.
+
 Verdicts of one pair are not independent of one another, so intervals come from a cluster bootstrap (Cameron, Gelbach
 and Miller 2008, "Bootstrap-based improvements for inference with clustered errors"), in its Poisson form (Chamandy et
 al. 2012, "Estimating uncertainty for massive data streams"): every pair counts in every replicate as often as a
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Numbers = NDArray[float64]
+
+TENTHS = 10
+"""Bars of the histogram of strengths."""
 
 REPLICATES = 1000
 """Bootstrap samples: the ends of a 95% interval then wander by about a twentieth of its width."""
@@ -93,14 +99,22 @@ class Item:
     """Characters of each answer, by the answer's id."""
     winner: str | None = None
     """Id of the better answer, by gold or as settled; None if nobody knows."""
+    gold: str | None = None
+    """Id of the better answer if somebody who is no judge said so."""
+    strength: float | None = None
+    """How strongly the pair was decided, in 0..1; None if it was not, or without votes."""
 
 
 def audit(items: Iterable[Item], seed: int = 2026, replicates: int = REPLICATES) -> Audit:
     """What the verdicts say of the judges. The same items and seed give the same intervals."""
-    sums, judges, pairs = Counts(seed, replicates), dict[str, int](), 0
+    sums, judges, pairs, strengths = Counts(seed, replicates), dict[str, int](), 0, [0] * TENTHS
     for item in items:
         pairs += 1
         _count(item, sums)
+        if item.strength is not None:
+            strengths[min(int(item.strength * TENTHS), TENTHS - 1)] += 1
+            sums.add(item.pair, "decided")
+            sums.add(item.pair, "strength", item.strength)
         for verdict in item.verdicts:
             judges[verdict.judge] = judges.get(verdict.judge, 0) + 1
     couples = list(combinations(judges, 2))
@@ -108,6 +122,8 @@ def audit(items: Iterable[Item], seed: int = 2026, replicates: int = REPLICATES)
         pairs=pairs,
         judges={judge: _judge(judge, number, sums) for judge, number in judges.items()},
         longer_wins=sums.ratio("longer wins", "winner"),
+        strengths=tuple(strengths),
+        mean_strength=sums.ratio("strength", "decided"),
         agreements=tuple(
             Agreement(judges=couple, share=sums.ratio(("agree", couple), ("both lean", couple))) for couple in couples
         ),
@@ -123,6 +139,8 @@ def _judge(judge: str, verdicts: int, sums: Counts) -> JudgeAudit:
         longer_share=sums.ratio(("longer", judge), ("unequal", judge)),
         tie_share=sums.ratio(("tie", judge), ("readable", judge)),
         unreadable_share=sums.ratio(("unreadable", judge), ("verdict", judge)),
+        self_votes=round(float(sums.sums(("self", judge))[0])),
+        self_preference=sums.ratio(("prefers its own", judge), ("may prefer its own", judge)),
     )
 
 
@@ -137,6 +155,7 @@ def _count(item: Item, counts: Counts) -> None:
     for judge, verdicts in by_judge.items():
         _count_verdicts(item.pair, judge, verdicts, longer, counts)
         _count_consistency(item.pair, judge, verdicts, counts)
+        _count_self_preference(item, judge, verdicts, counts)
     _count_agreement(item.pair, {judge: _leaning(verdicts) for judge, verdicts in by_judge.items()}, counts)
 
 
@@ -162,6 +181,26 @@ def _count_consistency(pair: str, judge: str, verdicts: Sequence[Verdict], count
     if len({verdict.swapped for verdict in readable}) > 1:
         counts.add(pair, ("both orders", judge))
         counts.add(pair, ("consistent", judge), len({verdict.winner for verdict in readable}) == 1)
+
+
+def _count_self_preference(item: Item, judge: str, verdicts: Sequence[Verdict], counts: Counts) -> None:
+    """How much more of its verdicts than of the others' are for its own family's answer, in one pair."""
+    own = verdicts[0].own
+    if len(own) != 1:
+        return
+    counts.add(item.pair, ("self", judge), sum(verdict.self_vote for verdict in verdicts))
+    others = [verdict for verdict in item.verdicts if verdict.judge != judge and verdict.own != own]
+    fair = float(item.gold == own[0]) if item.gold else _share(own[0], others)
+    mine = _share(own[0], verdicts)
+    if mine is not None and fair is not None:
+        counts.add(item.pair, ("may prefer its own", judge))
+        counts.add(item.pair, ("prefers its own", judge), mine - fair)
+
+
+def _share(answer: str, verdicts: Sequence[Verdict]) -> float | None:
+    """Share of the readable verdicts for an answer, a tie counting one half; None without any."""
+    winners = [verdict.winner for verdict in verdicts if verdict.said != "unreadable"]
+    return sum(0.5 if winner is None else winner == answer for winner in winners) / len(winners) if winners else None
 
 
 def _leaning(verdicts: Sequence[Verdict]) -> float | None:
@@ -209,7 +248,9 @@ def _longer(lengths: Mapping[str, int]) -> str | None:
     return max(lengths, key=lambda answer: lengths[answer])
 
 
-Measure = Literal["first_share", "position_consistency", "longer_share", "tie_share", "unreadable_share"]
+Measure = Literal[
+    "first_share", "position_consistency", "longer_share", "tie_share", "unreadable_share", "self_preference"
+]
 
 Bounds = Mapping[Measure, tuple[float, float]]
 """Lowest and highest value of a measure that is no cause for alarm, both included."""
@@ -254,5 +295,6 @@ def _measure(measured: JudgeAudit, measure: Measure) -> Estimate | None:
         "longer_share": measured.longer_share,
         "tie_share": measured.tie_share,
         "unreadable_share": measured.unreadable_share,
+        "self_preference": measured.self_preference,
     }
     return estimates[measure]

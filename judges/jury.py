@@ -13,10 +13,12 @@ Anchors alone would hide the trouble: with 50 of them the example above comes ou
 The guard allows a margin beyond gold's 95% interval, because Dawid-Skene takes verdicts for independent that are not,
 and so overrates judges even where its labels are good: on 466 human-labelled pairs it puts GPT-4 at .90, gold at .78.
 Of 100 samples of 50 gold labels it refuses 100 on the adversarial pairs under plain prompts (Vanilla, Vanilla_NoRules),
-1 under Metrics_Reference, where Dawid-Skene is right in .87, and 3 and 4 on the human-labelled pairs.
+1 under Metrics_Reference, where Dawid-Skene is right in .87, and 1 on the human-labelled pairs.
 
-Where it does not refuse, it is no better than `sprt` at far more calls (every judge, both orders): .78 and .87. It is
-here to check a jury, and for pairs that everybody has judged anyway; no policy uses it.
+It needs all verdicts at once, and a policy settles one pair at a time, without I/O. So it is inferred when a jury is
+calibrated, from the gold pairs and whatever the same judges said of others (a run's own verdicts, say), and what comes
+of it is frozen into the calibration file: what each judge's words are worth, or the guard's refusal. The policy
+`weighted` goes by it, and so the same verdicts settle a pair alike tonight and in a year.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from judges.calibration import SMOOTHING, Trial, accuracies
+from judges.evidence import SMOOTHING, Evidence, accuracies, chances
+from judges.gold import Trial
 from pipeline.errors import UserError
-from pipeline.records import Estimate, Record, Verdict
+from pipeline.records import Estimate, Record, Said, Verdict
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -58,6 +61,8 @@ class Consensus(Record):
     """For each pair the probability that x is the better answer; 0 or 1 for a gold pair."""
     inferred_accuracy: dict[str, float]
     """For each judge, on the pairs without gold."""
+    evidence: dict[str, Evidence]
+    """What each judge's words are worth, from all pairs, by what is known or inferred of them."""
 
 
 def dawid_skene(
@@ -85,6 +90,7 @@ def dawid_skene(
     return Consensus(
         probability_of_x={pair: float(probability[row]) for row, pair in enumerate(votes.pairs)},
         inferred_accuracy=votes.accuracy(probability, without=known),
+        evidence=votes.evidence(probability),
     )
 
 
@@ -104,6 +110,9 @@ def _refuse_contradiction(inferred: Mapping[str, float], gold: Mapping[str, Esti
         )
 
 
+_WORDS: tuple[Said, ...] = ("a", "b", "tie")
+
+
 class _Votes:
     """All verdicts as arrays: one entry for each that can be read and names an answer, or none of the two."""
 
@@ -118,7 +127,7 @@ class _Votes:
         self.row = np.array([row for row, _ in readable], dtype=np.intp)
         self.judge = np.array([judge_number[v.judge] for _, v in readable], dtype=np.intp)
         self.x_first = np.array([not v.swapped for _, v in readable], dtype=bool)
-        self.said = np.array([("a", "b", "tie").index(v.said) for _, v in readable], dtype=np.intp)
+        self.said = np.array([_WORDS.index(v.said) for _, v in readable], dtype=np.intp)
         self.credit_x = np.array([_credit_x(v) for _, v in readable], dtype=float)
 
     def infer(self, known: Mapping[str, float]) -> Numbers:
@@ -150,6 +159,20 @@ class _Votes:
         total = np.bincount(self.judge, weights=counted, minlength=len(self.judges))
         shares = np.bincount(self.judge, weights=right * counted, minlength=len(self.judges)) / np.maximum(total, 1)
         return {judge: float(shares[number]) for number, judge in enumerate(self.judges) if total[number]}
+
+    def evidence(self, probability: Numbers) -> dict[str, Evidence]:
+        """What the words of each judge are worth, counted by how likely each answer is the better one."""
+        found = {}
+        for number, judge in enumerate(self.judges):
+            counts: dict[tuple[bool, Said], float] = {}
+            for entry in (self.judge == number).nonzero()[0]:
+                belief = float(probability[self.row[entry]])
+                for first_is_better in (True, False):
+                    key = (first_is_better, _WORDS[self.said[entry]])
+                    share = belief if self.x_first[entry] == first_is_better else 1 - belief
+                    counts[key] = counts.get(key, 0.0) + share
+            found[judge] = Evidence(first=chances(counts, True), second=chances(counts, False))
+        return found
 
     def _nats(self, probability: Numbers) -> Numbers:
         """Evidence for x in each pair, from what each judge says depending on where the better answer stands."""

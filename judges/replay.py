@@ -10,17 +10,23 @@ accuracy on the decided pairs, which is what a dataset wants. Intervals are boot
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from judges.audit import Counts
-from judges.calibration import Calibration, PolicyScore, Trial, evidence, fit, weights
+from judges.calibration import Calibration, PolicyScore, Unlabelled, fit
+from judges.evidence import evidence, weights
+from judges.gold import Trial
+from judges.jury import dawid_skene
 from judges.policy.both_orders import BothOrders
 from judges.policy.full import Full
 from judges.policy.lead import Lead
 from judges.policy.one_call import OneCall
 from judges.policy.sprt import SequentialTest
+from judges.policy.weighted import WeightedVote
 from pipeline.errors import UserError
 from pipeline.identity import coin
 from pipeline.records import Estimate, Settled, Verdict
@@ -55,12 +61,14 @@ class Outcome(NamedTuple):
     settled: Settled
     """What the policy said."""
     calls: int
-    """Verdicts that it asked for."""
+    """Model calls that it took; of a recording, verdicts."""
+    usd: float | None
+    """US dollars that these cost; None if a price is not known."""
     right: bool | None
     """Whether it settled on the better answer; None if undecided."""
 
 
-def drive(talks: Deliberation, verdicts: Mapping[Call, Verdict], swapped: bool) -> tuple[Settled, int]:
+def drive(talks: Deliberation, verdicts: Mapping[Call, Verdict], swapped: bool) -> tuple[Settled, list[Call]]:
     """Let the talks about one pair run over recorded verdicts.
 
     Args:
@@ -69,16 +77,17 @@ def drive(talks: Deliberation, verdicts: Mapping[Call, Verdict], swapped: bool) 
         swapped: the pair's coin: whether y stands first when a call does not ask for the other order.
 
     Returns:
-        What was settled, and the number of verdicts asked for.
+        What was settled, and the keys of the verdicts asked for.
     """
-    calls = 0
+    asked: list[Call] = []
     try:
         wanted = next(talks)
         while True:
-            calls += len(wanted)
-            wanted = talks.send([verdicts[Call(call.judge, call.other != swapped)] for call in wanted])
+            keys = [Call(call.judge, call.other != swapped) for call in wanted]
+            asked += keys
+            wanted = talks.send([verdicts[key] for key in keys])
     except StopIteration as end:
-        return end.value, calls
+        return end.value, asked
 
 
 def replay(panel: Panel, trials: Iterable[Trial], seed: int = SEED) -> list[Outcome]:
@@ -86,9 +95,10 @@ def replay(panel: Panel, trials: Iterable[Trial], seed: int = SEED) -> list[Outc
     outcomes = []
     for trial in trials:
         swapped = coin(seed, trial.pair.pair_id)
-        settled, calls = drive(panel.policy.deliberate(panel.jury), trial.verdicts, swapped)
+        settled, asked = drive(panel.policy.deliberate(panel.jury), trial.verdicts, swapped)
+        price = trial.price(asked)
         right = None if settled.winner is None else settled.winner == trial.right
-        outcomes.append(Outcome(trial.pair.pair_id, settled, calls, right))
+        outcomes.append(Outcome(trial.pair.pair_id, settled, price.calls, price.usd, right))
     return outcomes
 
 
@@ -134,13 +144,16 @@ def cross_replay(fit: Fit, splits: Iterable[Split], seed: int = SEED) -> list[Ou
 
 def score(policy: str, outcomes: Iterable[Outcome], seed: int = SEED) -> PolicyScore:
     """The figures of one policy. Several outcomes of one pair, from several splits, are averaged."""
-    counts = Counts(seed)
+    counts, outcomes = Counts(seed), list(outcomes)
     pairs = _count(policy, outcomes, counts)
+    priced = all(outcome.usd is not None for outcome in outcomes)
     return PolicyScore(
         policy=policy,
         pairs=pairs,
         calls_per_decided=counts.ratio((policy, "calls"), (policy, "decided")),
         calls_per_right=counts.ratio((policy, "calls"), (policy, "right")),
+        usd_per_decided=counts.ratio((policy, "usd"), (policy, "decided")) if priced else None,
+        usd_per_right=counts.ratio((policy, "usd"), (policy, "right")) if priced else None,
         accuracy=counts.ratio((policy, "credit"), (policy, "pairs")),
         precision=counts.ratio((policy, "right"), (policy, "decided")),
         yielded=counts.ratio((policy, "decided"), (policy, "pairs")),
@@ -167,14 +180,18 @@ def _count(policy: Hashable, outcomes: Iterable[Outcome], counts: Counts) -> int
         share = 1 / len(found)
         counts.add(pair_id, (policy, "pairs"))
         counts.add(pair_id, (policy, "calls"), share * sum(outcome.calls for outcome in found))
+        counts.add(pair_id, (policy, "usd"), share * math.fsum(outcome.usd or 0.0 for outcome in found))
         counts.add(pair_id, (policy, "decided"), share * (len(rights) - rights.count(None)))
         counts.add(pair_id, (policy, "right"), share * rights.count(True))
         counts.add(pair_id, (policy, "credit"), share * (rights.count(True) + rights.count(None) / 2))
     return len(by_pair)
 
 
-def fits(jury: Sequence[str]) -> dict[str, Fit]:
-    """Every policy that a recipe can use with this jury, and how gold prepares it."""
+def fits(jury: Sequence[str], unlabelled: Unlabelled | None = None) -> dict[str, Fit]:
+    """Every policy that a recipe can use with this jury, and how gold and verdicts on other pairs prepare it.
+
+    A fit raises UserError where the guard refuses what it would go by.
+    """
 
     def ranked(trials: Sequence[Trial]) -> list[str]:
         strength = weights(trials)
@@ -187,25 +204,40 @@ def fits(jury: Sequence[str]) -> dict[str, Fit]:
         "lead": lambda trials: Panel(Lead(), ranked(trials)),
         "sprt": lambda trials: Panel(SequentialTest(evidence(trials)), jury),
         "sprt, early reject": lambda trials: Panel(SequentialTest(evidence(trials), early_reject=True), jury),
+        "weighted, gold": lambda trials: Panel(WeightedVote(evidence(trials)), jury),
+        "weighted, agreement": lambda trials: Panel(WeightedVote(dawid_skene(_of(unlabelled), trials).evidence), jury),
         "full": lambda _: Panel(Full(), jury),
     }
 
 
-def compare(trials: Sequence[Trial], seed: int = SEED) -> list[PolicyScore]:
-    """Every policy on the same pairs, cross-fitted in five folds.
+def _of(unlabelled: Unlabelled | None) -> Unlabelled:
+    return unlabelled or {}
+
+
+def compare(trials: Sequence[Trial], seed: int = SEED, unlabelled: Unlabelled | None = None) -> list[PolicyScore]:
+    """Every policy on the same pairs, cross-fitted in five folds; one that the guard refuses in a fold is left out.
 
     Raises:
         UserError: there are fewer than five pairs.
     """
     jury = list(weights(trials))
     splits = folds(trials, seed=seed)
-    return [score(name, cross_replay(fit, splits, seed), seed) for name, fit in fits(jury).items()]
+    rows = []
+    for name, prepare in fits(jury, unlabelled).items():
+        with suppress(UserError):
+            rows.append(score(name, cross_replay(prepare, splits, seed), seed))
+    return rows
 
 
-def calibrate(trials: Sequence[Trial], seed: int = SEED) -> Calibration:
+def calibrate(trials: Sequence[Trial], seed: int = SEED, unlabelled: Unlabelled | None = None) -> Calibration:
     """What gold says of the judges and of the policies: what `pairwright judge calibrate` writes.
 
     Raises:
         UserError: there are fewer than five pairs, or nothing that a judge said could be read.
     """
-    return fit(trials, seed).but(policies=tuple(compare(trials, seed)))
+    made = fit(trials, seed, unlabelled)
+    judges = {
+        name: judge.but(alone=score(name, replay(Panel(BothOrders(), [name]), trials, seed), seed))
+        for name, judge in made.judges.items()
+    }
+    return made.but(judges=judges, policies=tuple(compare(trials, seed, unlabelled)))

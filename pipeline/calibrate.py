@@ -7,26 +7,32 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from judges.calibration import Calibration, GoldPair, Trial, poll, read_gold, read_trials, save
+from judges.calibration import Calibration, Unlabelled, save
+from judges.gold import GoldPair, Trial, poll, read_gold, read_trials
 from judges.replay import calibrate as fit
 from pipeline.engines.ledger import Ledger
 from pipeline.errors import UserError
 from pipeline.meter import Meter
 from pipeline.recipe import Loaded
+from pipeline.records import Preference, Verdict
 from pipeline.run import Desk, connected, ledger_location, purse_of
-from pipeline.store import LOGS, writing
+from pipeline.store import LOGS, PREFERENCES, find_run, read, writing
 
 
-def from_recording(gold: Path, recorded: Path, strategy: str | None, to: Path) -> Calibration:
+def from_recording(
+    gold: Path, recorded: Path, strategy: str | None, to: Path, unlabelled: Unlabelled | None = None
+) -> Calibration:
     """Calibrate recorded judges and write the file `to`; no model is called.
 
     Raises:
         UserError: a file that cannot be read, line by line.
     """
-    return _fit(read_trials(recorded, read_gold(gold), strategy), to)
+    return _fit(read_trials(recorded, read_gold(gold), strategy), to, unlabelled)
 
 
-def from_recipe(gold: Path, loaded: Loaded, outputs: Path, to: Path) -> Calibration:
+def from_recipe(
+    gold: Path, loaded: Loaded, outputs: Path, to: Path, unlabelled: Unlabelled | None = None
+) -> Calibration:
     """Ask a recipe's jury about every gold pair in both orders, by way of its ledger, and write the file `to`.
 
     Raises:
@@ -37,7 +43,16 @@ def from_recipe(gold: Path, loaded: Loaded, outputs: Path, to: Path) -> Calibrat
     if not loaded.recipe.judge.jury:
         raise UserError("the recipe has no jury", where=str(loaded.path), remedy="Name the judges under judge.jury")
     with closing(Ledger(ledger_location(loaded, outputs))) as ledger:
-        return _fit(asyncio.run(_ask(pairs, loaded, ledger, outputs / loaded.recipe.name / LOGS)), to)
+        return _fit(asyncio.run(_ask(pairs, loaded, ledger, outputs / loaded.recipe.name / LOGS)), to, unlabelled)
+
+
+def verdicts_of(run: str, outputs: Path) -> dict[str, tuple[Verdict, ...]]:
+    """What the judges of a run said, by pair: verdicts without gold, for what a jury's agreement is worth.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    return {item.id: item.verdicts for item in read(find_run(run, outputs) / PREFERENCES, Preference) if item.verdicts}
 
 
 async def _ask(pairs: list[GoldPair], loaded: Loaded, ledger: Ledger, logs: Path) -> list[Trial]:
@@ -46,8 +61,8 @@ async def _ask(pairs: list[GoldPair], loaded: Loaded, ledger: Ledger, logs: Path
         return await poll(pairs, loaded.recipe.judge.jury, ask)
 
 
-def _fit(trials: list[Trial], to: Path) -> Calibration:
-    calibration = fit(trials)
+def _fit(trials: list[Trial], to: Path, unlabelled: Unlabelled | None) -> Calibration:
+    calibration = fit(trials, unlabelled=unlabelled)
     with writing(to):
         save(calibration, to)
     return calibration

@@ -33,11 +33,13 @@ def _items(preference: Preference) -> Iterator[Item]:
     for verdict in preference.verdicts:
         compared.setdefault(frozenset((verdict.x, verdict.y)), []).append(verdict)
     for answers, verdicts in compared.items():
+        pair = preference.chosen in answers and preference.rejected in answers
         yield Item(
             pair=preference.candidates.instruction,
             verdicts=verdicts,
             lengths={answer: len(preference.candidates.answer(answer).text) for answer in sorted(answers)},
-            winner=preference.chosen if preference.chosen in answers and preference.rejected in answers else None,
+            winner=preference.chosen if pair else None,
+            strength=preference.strength if pair else None,
         )
 
 
@@ -48,6 +50,7 @@ def _biased(gates: Gates, audited: Audit) -> Iterator[str]:
         "longer_share": gates.longer_share,
         "tie_share": gates.tie_share,
         "unreadable_share": gates.unreadable_share,
+        "self_preference": gates.self_preference,
     }
     for alarm in alarms(audited, {measure: bound for measure, bound in bounds.items() if bound}):
         yield str(alarm)

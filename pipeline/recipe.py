@@ -98,6 +98,7 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Bounds = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
+Difference = Annotated[float, Field(ge=-1, le=1)]
 
 
 class Gates(Section):
@@ -124,6 +125,9 @@ class Gates(Section):
     """The same for ties."""
     unreadable_share: Bounds | None = None
     """The same for verdicts that could not be read."""
+    self_preference: Annotated[tuple[Difference, Difference], AfterValidator(_in_order)] | None = None
+    """The same for how much more often than other judges it names its own family's answers; fair is 0, such as
+    [-0.1, 0.1]."""
 
 
 Side = Literal["train", "test"]

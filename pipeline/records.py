@@ -552,6 +552,12 @@ class JudgeAudit(Record):
     """Of the readable verdicts, the share of ties."""
     unreadable_share: Estimate | None
     """Of all verdicts, the share that could not be read."""
+    self_votes: int = 0
+    """Verdicts of it for an answer of its own family, against one that is not."""
+    self_preference: Estimate | None = None
+    """On the pairs of which its own family wrote one answer: the share of its verdicts for that one (a tie counts one
+    half), less the share that gold gives it, or else the other judges that are no kin of it; in -1..1, fair is 0.
+    None if nobody else judged these pairs."""
 
 
 class Agreement(Record):
@@ -564,7 +570,11 @@ class Agreement(Record):
 
 
 class Audit(Record):
-    """How the judges of a run behaved."""
+    """How the judges of a run behaved.
+
+    A policy that asks a second judge only where the first is in doubt shows the others the hard pairs alone; what is
+    compared between judges (`self_preference`, `agreements`, `effective_judges`) is then said of those.
+    """
 
     pairs: int
     """Pairs that were audited."""
@@ -574,6 +584,10 @@ class Audit(Record):
     """The baseline beside `longer_share`: of the pairs with a winner, the share where it is the longer answer."""
     agreements: tuple[Agreement, ...]
     """Every two judges."""
+    strengths: tuple[int, ...] = (0,) * 10
+    """Pairs that were decided by how strongly: in tenths, the last one with 1 included."""
+    mean_strength: Estimate | None = None
+    """Over the pairs that were decided by votes."""
     effective_judges: Estimate | None
     """k judges with a mean correlation r of their votes are worth k / (1 + (k - 1) r) that vote independently (Kish
     1965, design effect). It counts agreement on the truth as dependence too, so it is a floor. On the 466

@@ -36,7 +36,8 @@ from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from judges.calibration import Calibration, Evidence, load_for_recipe
+from judges.calibration import Calibration, load_for_recipe
+from judges.evidence import Evidence
 from judges.policy import from_both_places, settled_on, undecided
 from pipeline.identity import digest
 from pipeline.options import RecipePath
@@ -105,7 +106,7 @@ class _State:
         for call, verdict in zip(calls, verdicts, strict=True):
             self.left.remove(call)
             self.verdicts.append(verdict)
-            nats = self.evidence[call.judge].nats[verdict.said]
+            nats = self.evidence[call.judge].of(verdict)
             self.nats_for_x += -nats if verdict.swapped else nats
             self.x_stands_first = {call.other: not verdict.swapped, not call.other: verdict.swapped}
             self.last = call
@@ -152,10 +153,10 @@ class _State:
 
     def _most(self, call: Call, x_wins: bool) -> float:
         """The most that a call can tell for an answer; from either place while the places are unknown."""
-        nats = self.evidence[call.judge].nats.values()
+        bounds = self.evidence[call.judge].bounds
         if not self.verdicts:
-            return max(*nats, -min(nats))
-        return max(nats) if self.x_stands_first[call.other] == x_wins else -min(nats)
+            return max(bounds.for_first, -bounds.for_second)
+        return bounds.for_first if self.x_stands_first[call.other] == x_wins else -bounds.for_second
 
     def _order_to_win(self, threshold: float) -> bool | None:
         """The order in which the leading answer has not won yet, if that is all that it lacks."""

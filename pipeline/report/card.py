@@ -8,7 +8,7 @@ from huggingface_hub import DatasetCardData
 
 from pipeline.records import Audit, Quality
 from pipeline.report.quality import worth
-from pipeline.report.summary import NO_MODEL, behaviour, stages
+from pipeline.report.summary import NO_MODEL, behaviour, stages, strengths
 from pipeline.report.words import dollars, listed, usd
 from pipeline.store import DatasetFacts, Manifest
 
@@ -84,7 +84,8 @@ def _judges(audit: Audit) -> str:
     """How the judges behaved; a share of 0.5 for the first answer is fair."""
     lines = [f"- {name} ({judge.verdicts:,} verdicts): {behaviour(judge)}" for name, judge in audit.judges.items()]
     baseline = f"- the chosen answer is the longer one in {audit.longer_wins}" if audit.longer_wins else ""
-    body = "\n".join(filter(None, [*lines, baseline])) or "No judge was asked."
+    more = [f"- {line}" for line in strengths(audit)]
+    body = "\n".join(filter(None, [*lines, baseline, *more])) or "No judge was asked."
     return f"## How the judges behaved\n\nShares with 95% intervals, by instruction.\n\n{body}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.records import Bill, JudgeAudit, Spending
+from pipeline.records import Audit, Bill, JudgeAudit, Spending
 from pipeline.report.quality import doubts
 from pipeline.report.words import counted, dollars, listed, spent, usd
 from pipeline.store import DATASET, Manifest
@@ -47,6 +47,7 @@ def _lines(manifest: Manifest, folder: Path, bill: list[str]) -> Iterator[str]:
     yield f"dataset: {folder / DATASET} ({data.train:,} train, {data.test:,} test, {data.articles:,} articles)"
     for name, judge in manifest.audit.judges.items():
         yield f"judge {name}: {behaviour(judge)}"
+    yield from strengths(manifest.audit)
     yield from doubts(manifest.quality)
     for gate in manifest.missed_gates:
         yield f"gate missed: {gate}"
@@ -91,8 +92,25 @@ def behaviour(judge: JudgeAudit) -> str:
         "longer answer": judge.longer_share,
         "ties": judge.tie_share,
         "unreadable": judge.unreadable_share,
+        "prefers its own by": judge.self_preference,
     }
-    return ", ".join(f"{name} {estimate}" for name, estimate in measured.items() if estimate)
+    said = [f"{name} {estimate}" for name, estimate in measured.items() if estimate]
+    if judge.self_votes and not judge.self_preference:
+        said.append(f"{judge.self_votes:,} votes for its own family and nobody to compare it with")
+    return ", ".join(said)
+
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def strengths(audit: Audit) -> Iterator[str]:
+    """How strongly pairs were decided: the mean, and a bar for each tenth; nothing if none was."""
+    most = max(audit.strengths, default=0)
+    if audit.mean_strength and most:
+        bars = "".join(BARS[-(-count * (len(BARS) - 1) // most)] if count else " " for count in audit.strengths)
+        yield f"strength of decided pairs, from 0 to 1: |{bars}| mean {audit.mean_strength}"
+    if audit.effective_judges:
+        yield f"the jury is worth {audit.effective_judges} independent judges"
 
 
 def _fates(manifest: Manifest, stage: str) -> list[tuple[str, dict[str, int]]]:

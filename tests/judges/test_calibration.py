@@ -12,27 +12,17 @@ from typing import Literal
 
 import pytest
 
-from judges.calibration import (
-    Calibration,
-    GoldPair,
-    Trial,
-    evidence,
-    fit,
-    gold_digest,
-    load,
-    poll,
-    read_gold,
-    read_trials,
-    save,
-    table,
-    weights,
-)
+from judges.calibration import Calibration, fit, load, save
+from judges.evidence import evidence, weights
+from judges.gold import GoldPair, Trial, gold_digest, poll, read_gold, read_trials
 from judges.jury import dawid_skene
 from judges.policy.full import Full
 from judges.replay import Panel, calibrate, replay
+from judges.tables import table
 from pipeline.errors import RecordFailed, UserError
 from pipeline.records import Ask, Reply, Request, Said, Showing, Verdict
-from pipeline.registry import Judge
+from pipeline.registry import Call, Judge
+from tests.support.build import make_reply, make_request
 
 GOOD = {"pair_id": "1", "prompt": "p", "a": "one", "b": "two", "gold": "a"}
 
@@ -269,3 +259,160 @@ def test_dawid_skene_wants_enough_gold_from_every_judge() -> None:
         dawid_skene(_unlabelled(trials[19:]), trials[:19])
     with pytest.raises(UserError, match="nothing of judge 'fair'"):
         dawid_skene(_unlabelled(trials[30:]), _trials(30, {"good": 0.9}))
+
+
+# --- how sure judges are ---
+
+
+def _told(number: int, seed: int = 0, *, blind: bool = False) -> list[Trial]:
+    """A judge that is sure (.99) where it is right in .95, and unsure (.6) where it is a coin; or sure at random."""
+    draw, trials = random.Random(seed), []
+    for index in range(number):
+        pair, verdicts = _pair(index, draw.choice(["a", "b"])), []
+        for swapped in (False, True):
+            sure = draw.random() < 0.5
+            said = _said(pair, right=draw.random() < (0.95 if sure else 0.5), swapped=swapped)
+            chance = 0.99 if (draw.random() < 0.5 if blind else sure) else 0.6
+            first = chance if said == "a" else 1 - chance
+            verdicts.append(pair.verdict("j", said, swapped=swapped, probability=first))
+        trials.append(Trial.of(pair, verdicts))
+    return trials
+
+
+def _verdict_of(chance: float) -> Verdict:
+    return _pair(1).verdict("j", "b", swapped=True, probability=1 - chance)
+
+
+def test_what_a_judge_is_sure_of_is_worth_what_gold_says_of_such_words() -> None:
+    (table,) = evidence(_told(1000)).values()
+    assert table.of(_verdict_of(0.99)) == pytest.approx(-math.log(0.95 / 0.05), abs=0.4)
+    assert table.of(_verdict_of(0.6)) == pytest.approx(0, abs=0.3)
+    assert table.of(_verdict_of(0.6).but(probability=None)) == table.nats["b"]
+    (blind,) = evidence(_told(1000, blind=True)).values()
+    assert blind.of(_verdict_of(0.99)) == pytest.approx(blind.of(_verdict_of(0.6)), abs=0.5)
+    assert blind.bits < table.bits
+
+
+def test_bins_need_verdicts_enough_and_a_margin_on_every_one() -> None:
+    assert evidence(_told(200))["j"].bins
+    assert not evidence(_told(8))["j"].bins
+    trials = _told(200)
+    (call, said), *_ = trials[0].verdicts.items()
+    trials[0] = Trial.of(trials[0].pair, [*trials[0].verdicts.values(), said.but(probability=None)])
+    assert trials[0].verdicts[call].probability is None
+    assert not evidence(trials)["j"].bins
+
+
+# --- what calls cost ---
+
+
+def _priced(costs: Sequence[float | None]) -> list[Trial]:
+    """Twelve pairs, one judge that is right in both orders; a call costs one of these in turn."""
+    trials = []
+    for index in range(12):
+        pair = _pair(index)
+        verdicts = [pair.verdict("j", _said(pair, right=True, swapped=s), swapped=s) for s in (False, True)]
+        spent = {Call("j", s): {f"{index} {s}": costs[(2 * index + s) % len(costs)]} for s in (False, True)}
+        trials.append(Trial.of(pair, verdicts, spent))
+    return trials
+
+
+def test_dollars_are_counted_per_decided_and_per_right_pair_and_printed() -> None:
+    made = calibrate(_priced([0.001, 0.003]))
+    alone = made.judges["j"].alone
+    assert alone is not None
+    for estimate in (alone.usd_per_decided, alone.usd_per_right):
+        assert estimate is not None
+        assert (estimate.low, estimate.value, estimate.high) == pytest.approx((0.004, 0.004, 0.004))
+    assert "4 [4, 4]" in table(made)
+    assert "unknown" not in table(made)
+
+
+def test_a_price_that_is_not_known_is_said_and_never_taken_for_nothing() -> None:
+    made = calibrate(_priced([0.001, 0.003, None]))
+    assert {row.usd_per_decided for row in made.policies if not row.policy.startswith("one-call")} == {None}
+    assert "unknown" in table(made)
+    assert "at least one call has no known price" in table(made)
+    recorded = calibrate(_trials(12, {"j": 1.0}))
+    assert {row.usd_per_right for row in recorded.policies} == {None}
+
+
+def test_a_request_that_two_verdicts_share_is_paid_once() -> None:
+    pair = _pair(1)
+    verdicts = [pair.verdict("j", _said(pair, right=True, swapped=s), swapped=s) for s in (False, True)]
+    shared = {"grade of a": 0.25, "grade of b": 0.5}
+    trial = Trial.of(pair, verdicts, {Call("j", False): shared, Call("j", True): shared})
+    assert trial.price(trial.verdicts) == (2, 0.75)
+
+
+class _Asks(_LongerIsBetter):
+    """As the longer one, but asks once for each verdict."""
+
+    async def __call__(self, showing: Showing, ask: Ask) -> Verdict:
+        await ask(make_request(f"{showing.pair} {showing.swapped}"))
+        said: Said = "a" if len(showing.a) > len(showing.b) else "b"
+        ids = {"x": showing.x.id, "y": showing.y.id, "swapped": showing.swapped}
+        return Verdict(judge=self.label, said=said, probability=0.75 if said == "a" else 0.25, **ids)
+
+
+def test_asking_notes_what_each_verdict_cost_and_how_sure_it_was() -> None:
+    async def ask(_: Request) -> Reply:
+        return make_reply("x").but(cost_usd=0.5)
+
+    (trial,) = asyncio.run(poll([_pair(1, "b")], [_Asks()], ask))
+    assert trial.price(trial.verdicts) == (2, 1.0)
+    assert {verdict.said: verdict.probability for verdict in trial.verdicts.values()} == {"a": 0.75, "b": 0.25}
+
+
+def test_a_recorded_probability_is_of_the_pairs_own_answer_whatever_the_order(tmp_path: Path) -> None:
+    more = {"probability": 0.9, "cost_usd": 0.5, "family": "gpt"}
+    lines = [{"pair_id": "1", "judge": "j", "order": order, "winner": "a"} | more for order in ("ab", "ba")]
+    gold = [GoldPair(**GOOD, a_family="gpt", b_family="qwen")]
+    (trial,) = read_trials(_write(tmp_path / "j.jsonl", *lines), gold)
+    assert {v.swapped: v.probability for v in trial.verdicts.values()} == {False: 0.9, True: pytest.approx(0.1)}
+    assert {v.own for v in trial.verdicts.values()} == {(gold[0].answer_id("a"),)}
+    assert trial.price(trial.verdicts) == (2, 1.0)
+
+
+# --- what the jury agrees on ---
+
+
+def test_weights_by_agreement_are_frozen_into_the_file_or_refused_there(tmp_path: Path) -> None:
+    trials = _trials(200, {"good": 0.9, "fair": 0.7, "weak": 0.6})
+    made = fit(trials[:40], unlabelled=_unlabelled(trials[40:]))
+    save(made, tmp_path / "c.json")
+    agreed = load(tmp_path / "c.json").agreed_evidence(["fair", "good"])
+    assert list(agreed) == ["fair", "good"]
+    assert agreed["good"].nats["a"] > agreed["fair"].nats["a"] > 0
+    assert made.concord is not None
+    assert made.concord.unlabelled == 160
+    assert agreed["good"] != made.judges["good"].evidence
+    assert "160 pairs without gold" in table(made)
+
+    together = _trials(300, {"good": 0.8, "one": 0.3, "two": 0.3, "three": 0.3}, shared=("one", "two", "three"))
+    refused = fit(together[:50], unlabelled=_unlabelled(together[50:]))
+    assert refused.concord is not None
+    assert not refused.concord.evidence
+    with pytest.raises(UserError, match=r"refuses weights by agreement: .* contradicts gold"):
+        refused.agreed_evidence(["good"])
+    assert "weights: agreement is refused" in table(refused)
+
+
+def test_judges_that_gold_does_not_know_have_no_say_in_what_the_jury_agrees_on() -> None:
+    trials = _trials(60, {"good": 0.9, "fair": 0.7})
+    strangers = _unlabelled(_trials(60, {"stranger": 0.1}))
+    beside = {f"u{pair}": said for pair, said in strangers.items()}
+    assert fit(trials, unlabelled=beside).concord == fit(trials).concord
+
+
+def test_self_preference_is_measured_against_gold_where_gold_knows_who_wrote_what() -> None:
+    trials = []
+    for index in range(40):
+        pair = _pair(index, "b").but(a_family="gpt", b_family="qwen")
+        said = {s: _said(pair, right=index % 4 == 0, swapped=s) for s in (False, True)}
+        trials.append(Trial.of(pair, [pair.verdict("j", said[s], swapped=s, family="gpt") for s in (False, True)]))
+    found = fit(trials).judges["j"].behaviour
+    assert found.self_votes == 60
+    assert found.self_preference is not None
+    assert found.self_preference.value == pytest.approx(0.75)
+    assert found.self_preference.low < 0.75 < found.self_preference.high

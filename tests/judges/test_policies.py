@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from judges.calibration import Chances, Evidence, GoldPair, Trial, fit, save
+from judges.calibration import fit, save
+from judges.evidence import Bin, Chances, Evidence
+from judges.gold import GoldPair, Trial
 from judges.policy import support
 from judges.policy.both_orders import BothOrders
 from judges.policy.full import Full
 from judges.policy.lead import Lead
 from judges.policy.one_call import OneCall
 from judges.policy.sprt import SequentialTest, Sprt
+from judges.policy.weighted import Weighted, WeightedVote
 from judges.replay import Deliberates
 from pipeline.errors import UserError
 from pipeline.records import Said, Settled, Verdict
@@ -54,6 +57,7 @@ def _policies(draw: st.DrawFn, size: int, *, with_one_call: bool = False) -> Del
         st.builds(Lead, lead=st.integers(2, 2 * size)),
         st.builds(Full, at_least_margin=st.integers(1, 2 * size)),
         st.builds(SequentialTest, evidence=st.just(tables), threshold=st.floats(0.01, 4), early_reject=st.booleans()),
+        st.builds(WeightedVote, evidence=st.just(tables), threshold=st.floats(0.01, 4)),
     ]
     return draw(st.one_of([*choices, *([st.just(OneCall())] if with_one_call else [])]))
 
@@ -165,6 +169,8 @@ def test_ties_alone_are_a_tie_and_never_a_win(scene: tuple[Deliberates, list[str
     policy, jury, _, coin = scene
     if isinstance(policy, SequentialTest):
         policy = SequentialTest(dict.fromkeys(jury, GOOD), early_reject=policy.early_reject)
+    if isinstance(policy, WeightedVote):
+        policy = WeightedVote(dict.fromkeys(jury, GOOD))
     settled, *_ = _talk(policy, jury, lambda *_: "tie", coin=coin)
     assert (settled.winner, settled.reason) == (None, "tie")
 
@@ -179,6 +185,7 @@ def test_an_oracle_jury_always_gives_the_oracles_answer(size: int, coin: bool, r
         Full(at_least_margin=2 * size),
         SequentialTest(dict.fromkeys(_jury(size), GOOD)),
         SequentialTest(dict.fromkeys(_jury(size), GOOD), early_reject=True),
+        WeightedVote(dict.fromkeys(_jury(size), GOOD)),
     ]
     settled, heard, _ = _talk(data.draw(st.sampled_from(policies)), _jury(size), _oracle(right), coin=coin)
     assert settled.winner == right
@@ -198,6 +205,8 @@ def test_one_unreadable_verdict_never_turns_an_oracle_jury_round(
     policy = data.draw(_policies(size))
     if isinstance(policy, SequentialTest):
         policy = SequentialTest(dict.fromkeys(_jury(size), GOOD))
+    if isinstance(policy, WeightedVote):
+        policy = WeightedVote(dict.fromkeys(_jury(size), GOOD))
     tell = _oracle(right)
     settled, *_ = _talk(
         policy, _jury(size), lambda call, swapped: "unreadable" if call == lost else tell(call, swapped), coin=coin
@@ -291,7 +300,10 @@ def _calibration(tmp_path: Path, trials: list[Trial]) -> Path:
 def test_policies_read_a_calibration_file_once_and_follow_it(tmp_path: Path, trials_of_two: list[Trial]) -> None:
     path = _calibration(tmp_path, trials_of_two)
     policies: list[Deliberates] = [Lead(calibration=path), Sprt(calibration=path)]
+    weighted = Weighted(calibration=path, weights="gold")
     path.unlink()
+    settled, _, asked = _talk(weighted, ["blind", "sighted"], _oracle("y"), coin=True)
+    assert (settled.winner, len(asked)) == ("y", 4)
     for policy in policies:
         settled, _, asked = _talk(policy, ["blind", "sighted"], _oracle("y"), coin=True)
         assert settled.winner == "y"
@@ -300,7 +312,7 @@ def test_policies_read_a_calibration_file_once_and_follow_it(tmp_path: Path, tri
 
 def test_a_judge_that_was_not_calibrated_is_an_error_that_names_it(tmp_path: Path, trials_of_two: list[Trial]) -> None:
     path = _calibration(tmp_path, trials_of_two)
-    for policy in (Lead(calibration=path), Sprt(calibration=path)):
+    for policy in (Lead(calibration=path), Sprt(calibration=path), Weighted(calibration=path)):
         with pytest.raises(UserError, match=r"no judge 'sightd'\. Did you mean 'sighted'"):
             _talk(policy, ["sightd"], lambda *_: "a", coin=False)
 
@@ -353,3 +365,61 @@ def _sure(said: Said, probability: float | None, *, swapped: bool = False) -> Ve
 )
 def test_strength_is_how_sure_the_verdicts_are_on_average(verdicts: list[Verdict], strength: float) -> None:
     assert support("x", verdicts) == pytest.approx(strength)
+
+
+WEAK = Evidence(first=Chances(a=0.55, b=0.4, tie=0.05), second=Chances(a=0.4, b=0.55, tie=0.05))
+PERVERSE = Evidence(first=GOOD.second, second=GOOD.first)
+
+
+def test_a_strong_judge_is_not_outvoted_by_three_weak_ones() -> None:
+    jury = _jury(4)
+    tables = {judge: GOOD if judge == "judge 0" else WEAK for judge in jury}
+
+    def say(call: Call, swapped: bool) -> Said:
+        return _oracle("x" if call.judge == "judge 0" else "y")(call, swapped)
+
+    assert _talk(Full(), jury, say, coin=False)[0].winner == "y"
+    assert _talk(WeightedVote(tables), jury, say, coin=False)[0].winner == "x"
+
+
+def test_a_judge_that_is_mostly_wrong_counts_the_other_way_round_but_never_alone() -> None:
+    """It needs somebody who says so from both places: evidence against an answer is no verdict for the other."""
+    tables = {"judge 0": PERVERSE, "judge 1": WEAK}
+
+    def say(call: Call, swapped: bool) -> Said:
+        return _oracle("x" if call.judge == "judge 0" else "y")(call, swapped)
+
+    assert _talk(WeightedVote(tables), _jury(2), say, coin=False)[0].winner == "y"
+    assert _talk(WeightedVote({"judge 0": PERVERSE}), _jury(1), _oracle("x"), coin=False)[0].winner is None
+
+
+def test_a_word_that_a_judge_was_sure_of_weighs_more() -> None:
+    sure = Bin(at_least=0.9, right=0.8, wrong=0.1)
+    graded = WEAK.but(bins=(Bin(at_least=-1, right=0.2, wrong=0.9), sure))
+    for probability, weight in ((0.99, 1.0), (0.6, -1.0), (None, 0.0)):
+        said = Verdict(judge="j", x="x", y="y", swapped=False, said="a", probability=probability)
+        told = graded.of(said) - WEAK.of(said)
+        assert (told > 0) - (told < 0) == weight
+        other = said.but(said="b", probability=None if probability is None else 1 - probability)
+        assert graded.of(other) == pytest.approx(-graded.of(said))
+    assert graded.bits > WEAK.bits
+    assert graded.bounds.for_first == pytest.approx(WEAK.nats["a"] + sure.nats)
+
+
+@given(EVIDENCE, st.floats(0, 1), st.sampled_from(SAID), st.booleans())
+def test_no_verdict_tells_more_than_the_bounds_say(
+    table: Evidence, probability: float, said: Said, graded: bool
+) -> None:
+    if graded:
+        table = table.but(bins=(Bin(at_least=-1, right=0.3, wrong=0.6), Bin(at_least=0.5, right=0.7, wrong=0.4)))
+    nats = table.of(Verdict(judge="j", x="x", y="y", swapped=True, said=said, probability=probability))
+    assert table.bounds.for_second - 1e-9 <= nats <= table.bounds.for_first + 1e-9
+
+
+def test_weights_by_agreement_are_refused_with_the_recipe_where_the_guard_refused_them(
+    tmp_path: Path, trials_of_two: list[Trial]
+) -> None:
+    path = _calibration(tmp_path, trials_of_two)
+    Weighted(calibration=path)
+    with pytest.raises(ValidationError, match=r"refuses weights by agreement: 10 gold pairs cannot vouch for a jury"):
+        Weighted(calibration=path, weights="agreement")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from judges.calibration import GoldPair, Trial
+from judges.gold import GoldPair, Trial
 from judges.policy.full import Full
 from judges.policy.lead import Lead
 from judges.policy.one_call import OneCall
@@ -44,8 +44,8 @@ def _trials(number: int, seed: int = 0) -> list[Trial]:
     return trials
 
 
-def _outcome(pair: str, right: bool | None, calls: int = 2) -> Outcome:
-    return Outcome(pair, Settled(winner=None, strength=None), calls, right)
+def _outcome(pair: str, right: bool | None, calls: int = 2, usd: float | None = None) -> Outcome:
+    return Outcome(pair, Settled(winner=None, strength=None), calls, usd, right)
 
 
 def test_figures_are_what_their_docstrings_say() -> None:
@@ -131,7 +131,7 @@ def test_the_strongest_judge_is_found_from_gold_whatever_the_jurys_order() -> No
 
 def test_every_policy_that_a_recipe_can_use_is_compared() -> None:
     rows = {row.policy: row for row in compare(_trials(60))}
-    assert {name.split(",")[0] for name in rows} == {"one-call", "both-orders", "lead", "sprt", "full"}
+    assert {name.split(",")[0] for name in rows} == {"one-call", "both-orders", "lead", "sprt", "weighted", "full"}
     assert all(row.pairs == 60 for row in rows.values())
     lead, full = rows["lead"], rows["full"]
     assert lead.calls_per_decided is not None
