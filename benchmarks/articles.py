@@ -55,7 +55,7 @@ def build(path: Path, folder: Path, per_chunk: int) -> Outcome:
         "sources": [{"use": "articles", "path": str(path.resolve())}],
         "engines": {"writer": {"use": "offline"}},
         "generate": {"use": "triples", "engine": "writer", "per_chunk": per_chunk},
-        "judge": {"label": "judge", "jury": [{"use": "pairwise", "engine": "writer"}]},
+        "judge": {"label": "judge", "jury": [{"use": "pairwise", "engine": "writer"}], "sentinels": 0},
         "filters": [{"use": name} for name in ("length", "format", "identical", "grounded", "self-contained")],
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")

@@ -104,7 +104,7 @@ def _recipe(folder: Path, path: Path, url: str, timeout: float) -> Path:
         "sources": [{"use": "articles", "path": str(path.resolve())}],
         "engines": {"writer": {"use": "openai", "model": "test", "base_url": url, "timeout": timeout}},
         "generate": {"use": "triples", "engine": "writer", "per_chunk": 2},
-        "judge": {"label": "judge", "jury": [{"use": "pairwise", "engine": "writer"}]},
+        "judge": {"label": "judge", "jury": [{"use": "pairwise", "engine": "writer"}], "sentinels": 0},
         "filters": [{"use": name} for name in ("length", "format", "identical", "grounded", "self-contained")],
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")

@@ -75,7 +75,7 @@ def write_recipe(folder: Path, articles: Sequence[Path], url: str, per_chunk: in
             "writer": {"use": "openai", "model": "test", "base_url": url, "in_flight": IN_FLIGHT, "wait": [0.01, 0.1]}
         },
         "generate": {"use": "triples", "engine": "writer", "per_chunk": per_chunk},
-        "judge": {"label": "judge", "jury": [{"use": "pairwise", "engine": "writer"}]},
+        "judge": {"label": "judge", "jury": [{"use": "pairwise", "engine": "writer"}], "sentinels": 0},
         "filters": [{"use": name} for name in ("length", "format", "identical", "grounded", "self-contained")],
     }
     path = folder / "recipe.yaml"

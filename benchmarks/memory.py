@@ -103,7 +103,7 @@ def _recipe(folder: Path, size: int) -> Path:
         "sources": [{"use": "articles", "path": "articles.jsonl"}],
         "engines": {"writer": {"use": "offline"}},
         "generate": {"use": "triples", "engine": "writer", "per_chunk": 2},
-        "judge": {"label": "judge", "jury": [{"use": "pairwise", "engine": "writer"}]},
+        "judge": {"label": "judge", "jury": [{"use": "pairwise", "engine": "writer"}], "sentinels": 0},
         "filters": [{"use": name} for name in ("length", "format", "identical", "grounded", "self-contained")],
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
+from judges.gold import read_gold
 from pipeline.engines.ledger import Ledger
 from pipeline.engines.offline import EMBEDDED
 from pipeline.meter import Meter
@@ -31,6 +32,8 @@ def plan(loaded: Loaded, stream: TextIO) -> str:
         UserError: whatever would stop the run before its first call, and a prompt that loses its source.
     """
     tally = Tally()
+    if loaded.recipe.judge.gold:
+        read_gold(loaded.recipe.judge.gold)
     with tempfile.TemporaryDirectory(prefix="pairwright-") as folder:
         prepare(loaded.recipe, Path(folder), tally, stream)
         try_prompts(loaded.recipe, next(read(Path(folder) / CHUNKS, Chunk)))
@@ -71,7 +74,8 @@ def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
     yield f"gates     at least {recipe.gates.at_least_pairs:,} pairs, at most {recipe.gates.at_most_failed:.0%} failed"
     if recipe.budget:
         yield f"budget    {recipe.budget.usd:.2f} USD for a run, over all its starts"
-    yield f"calls     {chunks:,} to write, {_judging(recipe)}, less what the ledger knows"
+    most = f"{chunks:,} to write, {_judging(recipe)}"
+    yield f"calls     {most}, less what the ledger knows{_sentinels(recipe)}"
     if any(engine.provider == EMBEDDED for engine in recipe.engines.values()):
         yield NO_MODEL
 
@@ -102,6 +106,12 @@ def _judging(recipe: Recipe) -> str:
     return (
         f"for each instruction {answers - TWO} to draw further answers and about {matches} to judge {answers} of them"
     )
+
+
+def _sentinels(recipe: Recipe) -> str:
+    """What is asked besides, of every judge at every start."""
+    number = 2 * recipe.judge.sentinels * sum(bool(judge.prompts) for judge in recipe.judge.jury)
+    return f"; {number:,} or more for sentinels at each start that asks anything" if number else ""
 
 
 def _shown(part: Part) -> str:

@@ -161,7 +161,8 @@ def run(recipe: Path, outputs: Path, as_json: bool) -> None:
 def _summary(outcome: Outcome) -> str:
     from pipeline.report.summary import summary
 
-    text = summary(outcome.manifest, outcome.folder, outcome.paid, outcome.checks, outcome.spending)
+    parts = (outcome.manifest, outcome.folder, outcome.paid, outcome.checks, outcome.spending)
+    text = "\n".join([summary(*parts), *outcome.said])
     return text if outcome.news else f"Nothing new: this run is complete.\n{text}"
 
 

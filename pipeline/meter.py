@@ -85,6 +85,8 @@ class Meter:
     """Every reply that this start asked for and keeps."""
     checks: Account = field(default_factory=Account)
     """Every reply that this start asked for to see whether engines are well; none is kept."""
+    sentinels: Account = field(default_factory=Account)
+    """Every reply of this start to a pair whose answer is known; none is kept."""
 
     timings: dict[str, Timing] = field(default_factory=lambda: defaultdict(Timing))
     """How long calls take, by engine."""
@@ -120,8 +122,8 @@ class Meter:
         return {key: sums[key].bill() for key in sorted(sums)}
 
     def start(self) -> Bill:
-        """All that this start paid for, checks included."""
-        both = Account()
-        both.include(self.paid)
-        both.include(self.checks)
-        return both.bill()
+        """All that this start paid for, checks and sentinels included."""
+        everything = Account()
+        for account in (self.paid, self.checks, self.sentinels):
+            everything.include(account)
+        return everything.bill()

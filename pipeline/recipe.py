@@ -28,7 +28,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pipeline.environment import read_env
 from pipeline.errors import UserError, did_you_mean
 from pipeline.identity import digest, fraction
-from pipeline.options import ENVIRONMENT, Options
+from pipeline.options import ENVIRONMENT, Options, RecipePath
 from pipeline.prices import no_price
 from pipeline.records import Address, Outlook, Usage
 from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Ranking, Source, known
@@ -70,6 +70,11 @@ class JudgeSettings(Section):
     """Whether a judge's votes for its own family's answers may decide a pair alone. `never`: another judge must agree,
     and is asked; if there is none, the pair stays undecided (`self_votes`), while what such a judge grants to the
     other answer counts. `allow`: all votes are alike."""
+    sentinels: int = Field(default=3, ge=0, le=12)
+    """Pairs with a known answer that every judge is asked, in both orders, before its first new verdict of a start is
+    used; a judge that fails them stops the run. 0 for none."""
+    gold: RecipePath | None = None
+    """Gold file (JSONL, as for `pairwright judge calibrate`); every third sentinel is one of its pairs."""
 
     @model_validator(mode="after")
     def _someone_decides(self) -> Self:

@@ -52,6 +52,7 @@ from pipeline.registry import Workplace, no_budget
 from pipeline.report.card import card
 from pipeline.report.page import write_page
 from pipeline.report.progress import Progress
+from pipeline.sentinels import SENTINELS, Sentinels
 from pipeline.stages.chunk import chunk
 from pipeline.stages.filter import decide, loss_by
 from pipeline.stages.generate import generate
@@ -111,6 +112,8 @@ class Outcome(NamedTuple):
     """How much of its budget the run has spent; None if it has no budget."""
     news: bool
     """False if there was nothing to do: the run was complete."""
+    said: tuple[str, ...] = ()
+    """What the judges said of pairs whose answer is known, and whether that moved; empty if nothing was asked."""
 
 
 def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
@@ -135,6 +138,7 @@ def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
             return Outcome(home / run_id, done, paid=nothing, checks=nothing, spending=None, news=False)
         write_text(staged / "recipe.yaml", loaded.text)
         ledger = Ledger(ledger_location(loaded, outputs))
+        meter = Meter()
         now = _UnderWay(
             recipe=loaded.recipe,
             folder=staged,
@@ -142,8 +146,9 @@ def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
             again=shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs)]),
             ledger=ledger,
             tally=tally,
-            meter=Meter(),
+            meter=meter,
             purse=purse_of(loaded.recipe, run_id, ledger),
+            sentinels=Sentinels(loaded.recipe.judge, home / SENTINELS, run_id, meter.sentinels),
             stream=stream,
         )
         outcome = _build(now, loaded)
@@ -284,6 +289,7 @@ class _UnderWay(NamedTuple):
     tally: Tally
     meter: Meter
     purse: Purse | None
+    sentinels: Sentinels
     stream: TextIO
 
     def spending(self) -> Spending | None:
@@ -312,6 +318,7 @@ def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
         checks=now.meter.checks.bill(),
         spending=now.spending(),
         news=True,
+        said=tuple(now.sentinels.said),
     )
 
 
@@ -369,7 +376,7 @@ async def _map_chunks(now: _UnderWay) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     chunks = read(now.folder / CHUNKS, Chunk)
     at_once = sum(engine.in_flight for engine in now.recipe.engines.values())
-    desk = Desk(now.ledger, now.meter, now.home / LOGS, now.purse, now.stream)
+    desk = Desk(now.ledger, now.meter, now.home / LOGS, now.purse, now.stream, now.sentinels)
     async with connected(now.recipe, desk) as ask:
 
         async def work(chunk: Chunk) -> tuple[Pairs, Account]:
@@ -403,6 +410,8 @@ class Desk(NamedTuple):
     """What may be spent; None for as much as it takes."""
     stream: TextIO
     """Where to warn."""
+    sentinels: Sentinels | None = None
+    """Who asks the judges what they must know; None where nobody's verdict is to be trusted for a dataset."""
 
 
 def purse_of(recipe: Recipe, run: str, ledger: Ledger) -> Purse | None:
@@ -418,6 +427,8 @@ async def connected(recipe: Recipe, desk: Desk) -> AsyncIterator[Ask]:
 
         async def pay(request: Request) -> Reply:
             await lines.checkup.passed()
+            if desk.sentinels is not None:
+                await desk.sentinels.passed(request.engine, lines.ask)
             with desk.meter.timing(request.engine, recipe.engines[request.engine].in_flight):
                 return await lines.ask(request)
 

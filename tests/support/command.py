@@ -66,6 +66,9 @@ def recipe_in(folder: Path, *, url: str = "", engine: dict[str, Any] | None = No
         "judge": {"label": "judge", "jury": [{"use": "pairwise", "engine": "writer"}]},
         "filters": [{"use": name} for name in FILTERS],
     }
+    for section in (recipe["judge"], sections.get("judge", {})):
+        assert isinstance(section, dict)
+        section.setdefault("sentinels", 0)  # so that requests can be counted; their own tests turn them on
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe | sections, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
