@@ -577,7 +577,7 @@ class Audit(Record):
     """
 
     pairs: int
-    """Pairs that were audited."""
+    """Pairs of answers that were decided or compared."""
     judges: dict[str, JudgeAudit]
     """Each judge, in order of appearance."""
     longer_wins: Estimate | None

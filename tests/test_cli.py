@@ -112,6 +112,26 @@ def test_check_shows_the_plan_writes_nothing_and_asks_nobody(tmp_path: Path) -> 
         assert word in said.stdout
 
 
+@pytest.mark.parametrize(
+    ("judge", "engines", "words"),
+    [
+        ({}, {}, "only offline judges what offline wrote: pairs that it gives to its own answers stay undecided"),
+        ({"self_votes": "allow"}, {}, "it decides alone, and whether it prefers its own answers cannot be measured"),
+        ({}, {"referee": {"use": "offline", "family": "other"}}, None),
+        ({"label": "extracted"}, {}, None),
+    ],
+)
+def test_check_warns_in_one_line_where_only_the_writers_own_family_judges(
+    tmp_path: Path, judge: dict[str, object], engines: dict[str, object], words: str | None
+) -> None:
+    jury = [{"use": "pairwise", "engine": name} for name in ("writer", *engines)]
+    both = {"writer": {"use": "offline"}} | engines
+    recipe = recipe_in(tmp_path, sources=samples_in(tmp_path), engines=both, judge={"jury": jury} | judge)
+    warnings = [line for line in pairwright("check", recipe).stdout.splitlines() if line.startswith("warning")]
+    assert len(warnings) == (words is not None)
+    assert words is None or words in warnings[0]
+
+
 @pytest.mark.parametrize("kind", sorted(PARTS))
 def test_list_shows_every_part_of_a_kind_with_its_options(kind: str) -> None:
     said = pairwright("list", f"{kind}s")

@@ -8,7 +8,19 @@ from textwrap import indent
 from typing import TypeVar
 
 from pipeline.errors import UserError
-from pipeline.records import Answer, Article, Candidates, Chunk, Decision, Exchange, Identified, Loss, Preference, Span
+from pipeline.records import (
+    Answer,
+    Article,
+    Candidates,
+    Chunk,
+    Decision,
+    Exchange,
+    Identified,
+    Loss,
+    Preference,
+    Span,
+    Verdict,
+)
 from pipeline.store import ARTICLES, CHUNKS, DECISIONS, LOSSES, PREFERENCES, read
 
 I = TypeVar("I", bound=Identified)  # noqa: E741  an identified record
@@ -70,6 +82,7 @@ def _pair(folder: Path, preference: Preference, find: Find) -> Iterator[str]:
         winner = _name(verdict.winner, preference) if verdict.winner else verdict.said
         between = f" on {names[verdict.x]} and {names[verdict.y]}" if candidates.several else ""
         yield _title(f"Verdict {number}: {verdict.judge}{between}, shown {first} first, says {verdict.said}: {winner}")
+        yield from _beside(verdict)
         yield from _exchanges(f"Verdict {number}", verdict.requests, find)
     yield from _outcome(folder, preference)
 
@@ -90,6 +103,14 @@ def _source(folder: Path, chunk: Chunk, spans: list[Span]) -> Iterator[str]:
             article.text[span.end :][:AROUND],
         )
         yield f"...{before}>>>{span.of(article.text)}<<<{after}..."
+
+
+def _beside(verdict: Verdict) -> Iterator[str]:
+    """How sure the judge was, and whether it spoke for its own family."""
+    if verdict.probability is not None:
+        yield f"probability of the first answer: {verdict.probability:.3f}"
+    if verdict.self_vote:
+        yield "a self vote: a model of the judge's own family wrote this answer and not the other"
 
 
 def _exchanges(what: str, requests: Iterable[str], find: Find) -> Iterator[str]:

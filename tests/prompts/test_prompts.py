@@ -53,9 +53,11 @@ RENDERED: dict[str, Callable[[], Rendered]] = {
         reason=True, criteria=["clarity", {"tone": "it sounds like a beekeeper."}]
     ).render(make_showing("They dance.", "They sing.", "How do bees talk?")),
     "pairwise-with-everything": lambda: make_judge(**EVERYTHING, shots="balanced").render(SHOWING),
+    "pairwise-by-label": lambda: make_judge(form="label", shots="balanced").render(SHOWING),
     "pairwise-without-rules": lambda: make_judge(rules=False).render(SHOWING),
     "pairwise.zh": lambda: make_judge(language="zh").render(CHINESE),
     "pairwise.zh-with-everything": lambda: make_judge(**EVERYTHING, shots="balanced", language="zh").render(CHINESE),
+    "pairwise.zh-by-label": lambda: make_judge(form="label", language="zh").render(CHINESE),
     "notes": lambda: asking(Notes).render_notes(SHOWING),
     "notes-with-everything": lambda: asking(Notes, **EVERYTHING).render_notes(SHOWING),
     "notes.zh": lambda: asking(Notes, reference="source", language="zh").render_notes(CHINESE),
