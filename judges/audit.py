@@ -189,7 +189,7 @@ def _count_self_preference(item: Item, judge: str, verdicts: Sequence[Verdict], 
     if len(own) != 1:
         return
     counts.add(item.pair, ("self", judge), sum(verdict.self_vote for verdict in verdicts))
-    others = [verdict for verdict in item.verdicts if verdict.judge != judge and verdict.own != own]
+    others = [v for v in item.verdicts if v.judge != judge and v.own != own and v.model]  # a rule is no witness
     fair = float(item.gold == own[0]) if item.gold else _share(own[0], others)
     mine = _share(own[0], verdicts)
     if mine is not None and fair is not None:

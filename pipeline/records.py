@@ -556,7 +556,7 @@ class JudgeAudit(Record):
     """Verdicts of it for an answer of its own family, against one that is not."""
     self_preference: Estimate | None = None
     """On the pairs of which its own family wrote one answer: the share of its verdicts for that one (a tie counts one
-    half), less the share that gold gives it, or else the other judges that are no kin of it; in -1..1, fair is 0.
+    half), less the share that gold gives it, or else other models that are no kin of it; in -1..1, fair is 0.
     None if nobody else judged these pairs."""
 
 

@@ -225,8 +225,8 @@ def _at_its_word(verdict: Verdict) -> Settled:
 
 
 def _strangers(jury: Sequence[Judge], answers: Sequence[Answer]) -> list[str]:
-    """The judges that none of the answers is kin to, by label."""
-    return [judge.label for judge in jury if not any(is_kin(judge, answer) for answer in answers)]
+    """The judges that ask a model and that none of the answers is kin to, by label."""
+    return [judge.label for judge in jury if judge.prompts and not any(is_kin(judge, answer) for answer in answers)]
 
 
 async def _verdict(judge: Judge, showing: Showing, ask: Ask) -> Verdict:

@@ -135,6 +135,11 @@ def test_the_order_in_which_pairs_come_changes_no_interval() -> None:
 # --- its own family ---
 
 
+def _witness(said: Said, judge: str = "other") -> Verdict:
+    """By another model."""
+    return _verdict(said, judge=judge).but(model="m")
+
+
 def _of_kin(said: Said, *, judge: str = "kin", swapped: bool = False) -> Verdict:
     """By a judge whose family wrote x."""
     return Verdict(judge=judge, x="x", y="y", swapped=swapped, said=said, own=("x",))
@@ -142,22 +147,23 @@ def _of_kin(said: Said, *, judge: str = "kin", swapped: bool = False) -> Verdict
 
 def test_self_preference_is_what_a_judge_gives_its_own_family_beyond_what_others_give_it() -> None:
     pairs = [
-        [_of_kin("a"), _verdict("b", judge="other")],  # 1 against 0
-        [_of_kin("a"), _verdict("a", judge="other"), _verdict("tie", judge="third")],  # 1 against 3/4
-        [_of_kin("tie"), _verdict("a", judge="other")],  # 1/2 against 1
+        [_of_kin("a"), _witness("b")],  # 1 against 0
+        [_of_kin("a"), _witness("a"), _witness("tie", "third")],  # 1 against 3/4
+        [_of_kin("tie"), _witness("a")],  # 1/2 against 1
         [_of_kin("a")],  # nobody to compare with
-        [_of_kin("unreadable"), _verdict("b", judge="other")],
+        [_of_kin("a"), _verdict("b", judge="length")],  # a rule without a model
+        [_of_kin("unreadable"), _witness("b")],
         [_of_kin("a"), _of_kin("b", judge="cousin")],  # of one family, no witness
     ]
     found = _audit(pairs).judges
     assert _value(found["kin"].self_preference) == pytest.approx((1 + 0.25 - 0.5) / 3)
-    assert found["kin"].self_votes == 4
+    assert found["kin"].self_votes == 5
     assert found["other"].self_preference is None
     assert found["cousin"].self_votes == 0
 
 
 def test_gold_is_a_better_witness_than_other_judges_and_what_was_settled_is_none() -> None:
-    verdicts = [_of_kin("a"), _verdict("a", judge="other")]
+    verdicts = [_of_kin("a"), _witness("a")]
     assert _value(audit([Item("1", verdicts, LENGTHS, "y", gold="y")]).judges["kin"].self_preference) == 1
     assert _value(audit([Item("1", verdicts, LENGTHS, "y")]).judges["kin"].self_preference) == 0
     assert audit([Item("1", verdicts[:1], LENGTHS, "x")]).judges["kin"].self_preference is None
@@ -165,16 +171,16 @@ def test_gold_is_a_better_witness_than_other_judges_and_what_was_settled_is_none
 
 def test_a_judge_of_the_family_of_both_answers_prefers_neither() -> None:
     both = _of_kin("a").but(own=("x", "y"))
-    found = audit([Item("1", [both, _verdict("b", judge="other")], LENGTHS)]).judges["kin"]
+    found = audit([Item("1", [both, _witness("b")], LENGTHS)]).judges["kin"]
     assert (found.self_votes, found.self_preference) == (0, None)
 
 
 def test_self_preference_raises_an_alarm_only_beyond_doubt() -> None:
-    preferring = [[_of_kin("a"), _verdict("b", judge="other")]] * 30
+    preferring = [[_of_kin("a"), _witness("b")]] * 30
     bounds: Bounds = {"self_preference": (-0.1, 0.1)}
     (alarm,) = alarms(_audit(preferring), bounds)
     assert (alarm.judge, alarm.measure) == ("kin", "self_preference")
-    mixed = [[_of_kin("a"), _verdict("b" if n % 2 else "a", judge="other")] for n in range(4)]
+    mixed = [[_of_kin("a"), _witness("b" if n % 2 else "a")] for n in range(4)]
     assert not alarms(_audit(mixed), bounds)
 
 

@@ -13,8 +13,8 @@ from judges.self_votes import confirmed
 from pipeline.records import Said, Settled, Verdict
 from pipeline.registry import Call, Policy
 
-KIN, STRANGER, OTHER = "kin", "stranger", "other"
-"""`kin` is of the family that wrote x; the others are of no family that wrote anything here."""
+KIN, STRANGER, OTHER, RULE = "kin", "stranger", "other", "length"
+"""`kin` is of the family that wrote x; the others are of no family that wrote anything here; a rule asks no model."""
 
 Rule = tuple[Said, Said]
 """What a judge says when x stands first, and when y does."""
@@ -28,7 +28,7 @@ LOST: Rule = ("unreadable", "unreadable")
 
 def _talk(policy: Policy, rules: Mapping[str, Rule], own: tuple[str, ...] = ("x",)) -> tuple[Settled, list[Call]]:
     asked: list[Call] = []
-    talks = confirmed(policy.deliberate(list(rules)), [judge for judge in rules if judge != KIN])
+    talks = confirmed(policy.deliberate(list(rules)), [judge for judge in rules if judge not in (KIN, RULE)])
 
     def answer(calls: Sequence[Call]) -> list[Verdict]:
         asked.extend(calls)
@@ -101,3 +101,9 @@ def test_nobody_is_asked_where_others_agree_already_or_nothing_was_decided() -> 
         assert settled.winner == winner
         assert len(asked) == 2 * len(rules)
         assert settled.reason != "self_votes"
+
+
+def test_a_rule_without_a_model_is_no_witness() -> None:
+    settled, asked = _talk(BothOrders(), {KIN: FOR_X, RULE: FOR_X})
+    assert (settled.winner, settled.reason, len(asked)) == (None, "self_votes", 4)
+    assert _talk(Lead(), {KIN: FOR_X, RULE: FOR_X})[1] == [Call(KIN, other=False), Call(KIN, other=True)]
