@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from judges.pairwise import Pairwise
 from pipeline.errors import ProviderDown, RecordFailed
 from pipeline.recipe import JudgeSettings
 from pipeline.records import Candidates, Request
+from pipeline.registry import known
 from pipeline.stages.judge import Judged, judge
 from tests.support.build import (
     ENGINES,
@@ -424,3 +426,23 @@ def test_the_label_of_the_authors_words_is_no_business_of_self_votes() -> None:
     result = judged(oracle(GENERATED), make_jury("one", label="extracted"), _kin_pair())
     assert chosen_text(result) == EXTRACTED
     assert result.preference.strength == 0
+
+
+def _with_a_stranger(policy: str) -> JudgeSettings:
+    """Judge `one` is kin to the writer, judge `two` is not."""
+    settings = make_jury("one", "two")
+    one, two = settings.jury
+    assert isinstance(two, Pairwise)
+    stranger = two.model_copy(update={"engine": two.engine.but(family="qwen")})
+    return settings.model_copy(update={"jury": (one, stranger), "policy": known("policy")[policy]()})
+
+
+@pytest.mark.parametrize("policy", ["lead", "both-orders"])
+def test_a_stranger_in_the_jury_is_asked_whether_it_agrees_with_a_self_vote(policy: str) -> None:
+    settings = _with_a_stranger(policy)
+    agreed = judged(by_engine(one=oracle(GENERATED), two=oracle(GENERATED)), settings, _kin_pair())
+    assert chosen_text(agreed) == GENERATED
+    assert Counter(verdict.judge for verdict in agreed.preference.verdicts) == {"one": 2, "two": 2}
+    alone = judged(by_engine(one=oracle(GENERATED), two=always("tie")), settings, _kin_pair())
+    assert alone.loss is not None
+    assert alone.loss.code == "self_votes"
