@@ -55,8 +55,8 @@ class Comparer(ModelJudge):
 
     form: Literal["json", "label"] = "json"
     """How the verdict is given. `json`: an object of one field, which every server can be held to; `label`: one bare
-    word, some ten tokens less. vLLM and llama.cpp can be held to a word, OpenAI only be asked for it: what is not
-    exactly one of the words is unreadable."""
+    word, some ten tokens less where a server can be held to it, as vLLM can. Elsewhere its engine wraps it in JSON all
+    the same, or takes the prompt's word for it: what is not exactly one of the words is unreadable."""
 
     @model_validator(mode="after")
     def _a_word_has_no_room(self) -> Self:

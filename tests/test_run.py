@@ -318,3 +318,20 @@ def test_a_start_that_asks_anew_and_is_stopped_has_not_paid_in_vain(tmp_path: Pa
         healed = build(recipe, tmp_path / "outputs")
         assert server.counters.requests == asked
     assert (healed.paid.calls, healed.manifest.unanswered) == (0, 0)
+
+
+@pytest.mark.parametrize("form", ["json", "label"])
+def test_how_sure_a_judge_was_comes_from_the_server_into_every_verdict(
+    tmp_path: Path, server: ChatServer, form: str
+) -> None:
+    jury = [{"use": "pairwise", "engine": "writer", "form": form}]
+    recipe = recipe_in(tmp_path, url=server.base_url, sources=samples_in(tmp_path), judge={"jury": jury})
+    outcome = build(recipe, tmp_path / "outputs")
+    verdicts = [said for line in lines_of(outcome.folder / "3-preferences.jsonl") for said in line["verdicts"]]
+    assert {(said["said"], said["probability"]) for said in verdicts} == {("a", 1.0), ("b", 0.0)}
+    asked = [body for body in server.counters.bodies if "top_logprobs" in body]
+    assert len(asked) == len(verdicts)
+    assert {"structured_outputs" in body for body in asked} == {form == "label"}
+    offline = build(recipe_in(tmp_path, sources=samples_in(tmp_path), judge={"jury": jury}), tmp_path / "offline")
+    chosen = [line["chosen"] for line in lines_of(offline.folder / "3-preferences.jsonl")]
+    assert chosen == [line["chosen"] for line in lines_of(outcome.folder / "3-preferences.jsonl")]

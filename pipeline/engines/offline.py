@@ -165,19 +165,18 @@ async def _ask(request: Request) -> Reply:
     await asyncio.sleep(0)  # lets others have their turn, as a real call would
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     form = request.response_schema
-    if form is None and request.labels:
-        text = _verdict(messages[-1]["content"], with_reason=False)["verdict"]
-    elif form is None:
+    name = form.name if form else "label" if request.labels else None
+    if name is None:
         text = further_answer(messages[-1]["content"], request.draw, request.sampling.temperature)
     else:
-        text = answer_messages(messages, form.name, form.json_schema) if form else answer_messages(messages, None)
+        text = answer_messages(messages, name, form.json_schema if form else {})
     return Reply(text=text, finish_reason="stop", cost_usd=0.0, model=MODEL)
 
 
 def answer_messages(
     messages: Sequence[dict[str, str]], schema: str | None, form: Mapping[str, JsonValue] = MappingProxyType({})
 ) -> str:
-    """The reply's text to a conversation that asks for JSON of the schema of this name.
+    """The reply's text to a conversation that asks for JSON of the schema of this name; `label`: for one bare word.
 
     `form` is the schema itself; only scores need it, whose criteria and grades are the recipe's own.
 
@@ -194,6 +193,8 @@ def answer_messages(
             return json.dumps({"triples": list(_triples(asked))}, ensure_ascii=False)
         case "verdict" | "reasoned_verdict":
             return json.dumps(_verdict(asked, with_reason=schema == "reasoned_verdict"))
+        case "label":
+            return _verdict(asked, with_reason=False)["verdict"]
         case _:
             raise UserError(
                 f"the offline engine has no answer of the form {schema!r}",

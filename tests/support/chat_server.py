@@ -17,8 +17,8 @@ It is a witness too: it counts what was asked, paid for and delivered (`Counters
 
 A request's way: 401, 400, 404, then the limit's 429, all at once; whoever passes takes the next turn, which
 decides its fault; "429", "429_retry_after" and "quota" answer at once too, everything else after the latency.
-Streams, tools and logprobs get a 400, not an answer that would mislead. `max_tokens` and sampling change
-nothing.
+Streams and tools get a 400, not an answer that would mislead. `max_tokens` and sampling change nothing. Asked for
+logprobs, it is sure of every word that it says.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -384,18 +385,22 @@ def completion(body: Body, name: str, answer: Answer, fault: Kind | None) -> Bod
         "object": "chat.completion",
         "created": int(time.time()),
         "model": body["model"],
-        "choices": [_choice(index, one) for index, one in enumerate(said)],
+        "choices": [_choice(index, one, told=bool(body.get("logprobs"))) for index, one in enumerate(said)],
         "usage": _usage(body["messages"], said),
     }
 
 
-def _choice(index: int, said: Said) -> Body:
+def _choice(index: int, said: Said, *, told: bool) -> Body:
     return {
         "index": index,
         "message": {"role": "assistant", "content": said.content, "refusal": said.refusal},
-        "logprobs": None,
+        "logprobs": {"content": [*map(_sure, re.findall(r"\w+|\W", said.content or ""))]} if told else None,
         "finish_reason": said.finish_reason,
     }
+
+
+def _sure(token: str) -> Body:
+    return {"token": token, "logprob": 0.0, "top_logprobs": [{"token": token, "logprob": 0.0}]}
 
 
 def _usage(messages: list[Body], said: list[Said]) -> Body:
@@ -537,7 +542,7 @@ def _malformed(body: Body) -> Reply | None:
         return _error(400, "Invalid type for 'messages[0]'.", code="invalid_type", param="messages")
     if body.get("n") is not None and body["n"] not in range(1, 129):
         return _error(400, "Invalid value for 'n': it must be 1 to 128.", param="n")
-    for name in ("stream", "tools", "logprobs"):
+    for name in ("stream", "tools"):
         if body.get(name):
             return _error(400, f"'{name}' is not supported by this server.", param=name)
     return None
@@ -921,10 +926,12 @@ def offline_answers() -> Answer:
 
     def answer(body: Body) -> str:
         wanted = (body.get("response_format") or {}).get("json_schema") or {}
-        if not body.get("response_format"):
+        name = "label" if "structured_outputs" in body else wanted.get("name")
+        if name is None:
             draw = (body.get("seed") or 0) + (body.get("choice") or 0)
             return str(offline.further_answer(body["messages"][-1]["content"], draw, body.get("temperature")))
-        return str(offline.answer_messages(body["messages"], wanted.get("name"), wanted.get("schema", {})))
+        text = str(offline.answer_messages(body["messages"], name, wanted.get("schema", {})))
+        return json.dumps({"label": text}) if wanted.get("name") == "label" else text
 
     return answer
 
