@@ -63,10 +63,10 @@ def test_of_several_answers_every_two_that_were_compared_are_a_pair_of_their_own
         for winner, loser in ((x, y), (y, z), (z, x))
         for swapped in (False, True)
     ]
-    decided = Preference(candidates=pair, verdicts=tuple(verdicts), chosen=x, rejected=y, strength=1.0)
+    decided = Preference(candidates=pair, verdicts=tuple(verdicts), chosen=z, rejected=x, strength=1.0)
     found = audit_of([decided], 1)
     judge = found.judges["j"]
     assert (found.pairs, judge.verdicts) == (3, 6)
-    for estimate, value in ((judge.position_consistency, 1), (judge.longer_share, 1 / 3), (found.longer_wins, 0)):
+    for estimate, value in ((judge.position_consistency, 1), (judge.longer_share, 1 / 3), (found.longer_wins, 1)):
         assert estimate is not None
         assert estimate.value == pytest.approx(value)

@@ -423,9 +423,11 @@ def test_a_judge_that_is_kin_to_the_writer_may_grant_the_pair_to_the_author_and_
 
 
 def test_the_label_of_the_authors_words_is_no_business_of_self_votes() -> None:
-    result = judged(oracle(GENERATED), make_jury("one", label="extracted"), _kin_pair())
+    settings = _with_a_stranger("lead").model_copy(update={"label": "extracted"})
+    result = judged(oracle(GENERATED), settings, _kin_pair())
     assert chosen_text(result) == EXTRACTED
     assert result.preference.strength == 0
+    assert len(result.preference.verdicts) == 2  # nobody is asked whether it agrees
 
 
 def _with_a_stranger(policy: str) -> JudgeSettings:
