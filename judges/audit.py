@@ -185,7 +185,7 @@ def _count_consistency(pair: str, judge: str, verdicts: Sequence[Verdict], count
 
 def _count_self_preference(item: Item, judge: str, verdicts: Sequence[Verdict], counts: Counts) -> None:
     """How much more of its verdicts than of the others' are for its own family's answer, in one pair."""
-    own = verdicts[0].own
+    own = next((verdict.own for verdict in verdicts if verdict.own), ())  # a verdict that never came does not know
     if len(own) != 1:
         return
     counts.add(item.pair, ("self", judge), sum(verdict.self_vote for verdict in verdicts))

@@ -153,11 +153,12 @@ def test_self_preference_is_what_a_judge_gives_its_own_family_beyond_what_others
         [_of_kin("a")],  # nobody to compare with
         [_of_kin("a"), _verdict("b", judge="length")],  # a rule without a model
         [_of_kin("unreadable"), _witness("b")],
+        [_of_kin("unreadable").but(own=()), _of_kin("b", swapped=True), _witness("a")],  # 1 against 1
         [_of_kin("a"), _of_kin("b", judge="cousin")],  # of one family, no witness
     ]
     found = _audit(pairs).judges
-    assert _value(found["kin"].self_preference) == pytest.approx((1 + 0.25 - 0.5) / 3)
-    assert found["kin"].self_votes == 5
+    assert _value(found["kin"].self_preference) == pytest.approx((1 + 0.25 - 0.5 + 0) / 4)
+    assert found["kin"].self_votes == 6
     assert found["other"].self_preference is None
     assert found["cousin"].self_votes == 0
 
