@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.gates import audit_of, missed
 from pipeline.recipe import Gates
-from pipeline.records import Answer, Preference, Verdict
+from pipeline.records import Answer, Preference, Quality, Verdict
 from pipeline.store import StageCount
 from tests.support.build import PROMPT, make_candidates, make_chunk, make_preference, make_verdict
 
@@ -14,6 +14,8 @@ COUNTS = {
     stage: StageCount(seen=9, kept=9, dropped={}, failed={})
     for stage in ("ingest", "chunk", "generate", "parse", "judge", "filter")
 }
+
+GOOD = Quality(rows=9, measures=())
 
 
 def _preferences(number: int, *, own: bool) -> list[Preference]:
@@ -35,9 +37,11 @@ def _preferences(number: int, *, own: bool) -> list[Preference]:
 def test_a_judge_that_prefers_its_own_family_beyond_the_gate_is_named() -> None:
     gates = Gates(self_preference=(-0.1, 0.1))
     audited = audit_of(_preferences(30, own=True), 1)
-    assert missed(gates, COUNTS, audited) == ("kin: self_preference is 1.000 [1.000, 1.000], outside -0.1 to 0.1",)
-    assert missed(Gates(self_preference=(-1, 1)), COUNTS, audited) == ()
-    assert missed(gates, COUNTS, audit_of(_preferences(30, own=False), 1)) == ()
+    assert missed(gates, COUNTS, audited, GOOD) == (
+        "kin: self_preference is 1.000 [1.000, 1.000], outside -0.1 to 0.1",
+    )
+    assert missed(Gates(self_preference=(-1, 1)), COUNTS, audited, GOOD) == ()
+    assert missed(gates, COUNTS, audit_of(_preferences(30, own=False), 1), GOOD) == ()
 
 
 @pytest.mark.parametrize("bounds", [(0.1, -0.1), (-1.5, 0)])

@@ -91,7 +91,8 @@ def test_a_judge_out_of_its_mind_stops_the_run_with_75_before_anything_is_judged
         "referee": {"use": "openai", "model": "test", "base_url": server.base_url, "wait": [0.01, 0.05]},
     }
     jury = [{"use": "pairwise", "engine": "referee"}]
-    recipe = recipe_in(tmp_path, sources=sources, engines=engines, judge=_judge(jury=jury))
+    gates = {"quality": "unfit"}  # of three chunks nothing can be fit
+    recipe = recipe_in(tmp_path, sources=sources, engines=engines, judge=_judge(jury=jury), gates=gates)
     server.answer = _noise_wins
     said = pairwright("run", recipe, "--outputs", tmp_path / "outputs")
     assert said.returncode == 75
