@@ -83,7 +83,8 @@ def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
 def _self_votes(recipe: Recipe) -> Iterator[str]:
     """A warning if every judge that asks a model is kin to a writer: nobody else can agree with it."""
     families = {judge.family for judge in recipe.judge.jury if judge.family}
-    writers = {value.family for _, value in recipe.generate if isinstance(value, Address)}
+    named = [value if isinstance(value, tuple) else (value,) for _, value in recipe.generate]
+    writers = {address.family for values in named for address in values if isinstance(address, Address)}
     if recipe.judge.label != "judge" or not families or families - writers:
         return
     kin = ", ".join(sorted(families))
