@@ -53,7 +53,7 @@ def test_every_start_that_asks_anything_asks_the_sentinels_first_and_past_the_le
     (line,) = lines_of(outputs / "night" / "sentinels.jsonl")
     assert (line["right"], line["told"], line["verdicts"], line["run"]) == (4, 4, 6, first.folder.name)
     paid = lines_of(first.folder / "journal.jsonl")[-1]["paid"]["calls"]
-    assert paid == len(bodies)
+    assert paid == len(bodies) + first.checks.calls
     assert "right in 4 of 4" in first.said[0]
 
     before = len(bodies)
