@@ -141,8 +141,14 @@ def estimate(recipe: Path, sample: int, outputs: Path, as_json: bool) -> None:
 @cli.command(epilog="pairwright run recipe.yaml --outputs outputs")
 @RECIPE
 @OUTPUTS
+@click.option(
+    "--no-wait", is_flag=True, help="Submit batches, collect those that have ended, and exit (75 if any has not)."
+)
+@click.option(
+    "--replay", metavar="LEDGER", help="Answer every request from this ledger, and call no model: no key needed."
+)
 @JSON
-def run(recipe: Path, outputs: Path, as_json: bool) -> None:
+def run(*, recipe: Path, outputs: Path, no_wait: bool, replay: str | None, as_json: bool) -> None:
     """Build the recipe's dataset, or finish building it.
 
     Starting again resumes: whatever was answered before is not asked, or paid, again. A run that is complete is left
@@ -151,7 +157,7 @@ def run(recipe: Path, outputs: Path, as_json: bool) -> None:
     from pipeline.recipe import load
     from pipeline.run import run as build
 
-    outcome = build(load(recipe), outputs)
+    outcome = build(load(recipe, keyless=replay is not None), outputs, wait=not no_wait, replay=replay)
     _print(outcome.manifest.model_dump_json(indent=2) if as_json else _summary(outcome))
     if outcome.manifest.missed_gates:
         missed = "; ".join(outcome.manifest.missed_gates)
@@ -232,6 +238,27 @@ def audit(
     if quality.outlook == "unfit":
         unfit = ", ".join(measure.name for measure in quality.measures if measure.outlook == "unfit")
         raise GateMissed(f"unfit: {unfit}", where=dataset, remedy="Mend it, or filter it, before training on it")
+
+
+@cli.group("ledger", cls=_Group, epilog="pairwright ledger export articles replies.sqlite")
+def ledger_() -> None:
+    """Take along what was paid for."""
+
+
+@ledger_.command("export", epilog="pairwright ledger export articles replies.sqlite")
+@click.argument("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@OUTPUTS
+@click.option("--ledger", help="Where its replies are kept, if not where the run left them.")
+def export_(run: str, file: Path, outputs: Path, ledger: str | None) -> None:
+    """Write the replies that a run rests on, and nothing else, into one file.
+
+    With it, the recipe and the articles, anyone can make the dataset again, byte for byte, with no key and no network:
+    pairwright run recipe.yaml --replay FILE. RUN is a run's folder, or its name, for the last of that name.
+    """
+    from pipeline.export import export
+
+    _print(export(run, file, outputs, ledger))
 
 
 @cli.group("judge", cls=_Group, epilog="pairwright judge calibrate gold.jsonl --replay judgments.jsonl")

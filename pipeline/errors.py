@@ -5,6 +5,7 @@
     ├── GateMissed       3    the run went well but missed a gate that the recipe sets
     ├── BudgetSpent      3    the next call might cost more than the recipe's budget has left; a raised one resumes
     ├── ProviderDown    75    a provider is away or refuses work; start again later (sysexits' EX_TEMPFAIL)
+    │   └── Later       75    a provider is at work, and the run is not to wait for it
     ├── Interrupted    130    somebody pressed Ctrl-C or sent SIGTERM
     └── RecordFailed    --    a fact about one record: filed with its reason, never stops a run
 
@@ -56,6 +57,10 @@ class ProviderDown(PairwrightError):  # noqa: N818  says what it is
     """A provider cannot be reached or refuses all work; nothing is lost, a later start resumes."""
 
     exit_code = 75
+
+
+class Later(ProviderDown):
+    """The answer takes hours and the run is not to wait: a later start collects it. Stops one chunk, not the others."""
 
 
 class Interrupted(PairwrightError):  # noqa: N818  says what it is

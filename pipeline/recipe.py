@@ -251,8 +251,10 @@ class Loaded(NamedTuple):
     """Digest of what it says, whatever its comments and layout; what it may cost left out."""
 
 
-def load(path: Path) -> Loaded:
+def load(path: Path, *, keyless: bool = False) -> Loaded:
     """The recipe in a file; a `.env` beside it adds to the environment.
+
+    With `keyless` no engine will be asked, so that no key need be set.
 
     Raises:
         UserError: no such file, not YAML, or wrong in one place or more: one line for each.
@@ -267,10 +269,10 @@ def load(path: Path) -> Loaded:
             where=str(path),
             remedy="`pairwright init` writes one to start from",
         ) from error
-    return parse(text, path)
+    return parse(text, path, keyless=keyless)
 
 
-def parse(text: str, path: Path) -> Loaded:
+def parse(text: str, path: Path, *, keyless: bool = False) -> Loaded:
     """The recipe in a text; `path` names it in messages, and other paths are relative to its folder.
 
     Raises:
@@ -279,7 +281,7 @@ def parse(text: str, path: Path) -> Loaded:
     read = read_mapping(text.removeprefix("\ufeff"), path)
     Recipe.model_rebuild(force=False)
     try:
-        recipe = Recipe.model_validate(read.data, context={"folder": path.parent})
+        recipe = Recipe.model_validate(read.data, context={"folder": path.parent, "keyless": keyless})
     except ValidationError as error:
         raise UserError("\n".join(_explain(detail, read.lines, path) for detail in _causes(error))) from None
     _check_environment(read.data, (), read, path)
@@ -347,7 +349,7 @@ def _options_at(loc: Place) -> list[str]:
             kinds, models = _inside([field.annotation, *field.metadata])
             parts = known(kinds[0]) if kinds else {}
             model = models[0] if models else model
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _inside(types: Iterable[object]) -> tuple[list[str], list[type[BaseModel]]]:

@@ -256,6 +256,17 @@ class Exchange(NamedTuple):
     reply: Reply
 
 
+class Failure(Record):
+    """Why a request got no reply: a fact about one build, kept for its replay and for nothing else."""
+
+    request: str
+    """Id of the request."""
+    code: str
+    """Reason code."""
+    detail: str
+    """What was seen, for people."""
+
+
 class Bill(Record):
     """Calls and what they amount to."""
 

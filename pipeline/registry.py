@@ -79,6 +79,10 @@ def no_budget(_request: Request) -> bool:
     return True
 
 
+def _none(_request_ids: Iterable[str]) -> set[str]:
+    return set()
+
+
 class Workplace(NamedTuple):
     """What an engine may use of the run around it."""
 
@@ -87,10 +91,12 @@ class Workplace(NamedTuple):
     notes: Notes
     """What must outlive the process, such as a batch that was submitted and not yet collected."""
     wait: bool = True
-    """Whether to wait for answers that take hours; if not, ProviderDown says when to come again."""
+    """Whether to wait for answers that take hours; if not, Later says when to come again."""
     unheard: Callable[[Request], bool] = no_budget
     """To be told of every sending whose fate is not known (timed out, cut off, no reply in the body): it may have been
     billed. Says whether the budget allows the request to be sent again; if not, the record has failed."""
+    kept: Callable[[Iterable[str]], set[str]] = _none
+    """Which of these requests (ids) have a reply that is on disk: what an engine noted about them is needed no more."""
 
 
 class Engine(Part):
@@ -114,6 +120,11 @@ class Engine(Part):
     @property
     def checked(self) -> bool:
         """Whether it is asked one cheap question before the first request of a start: no use for what cannot fail."""
+        return True
+
+    @property
+    def live(self) -> bool:
+        """Whether it answers at once whatever it is asked, so that judges can be asked what they must know."""
         return True
 
     def cost(self, usage: Usage, model: str = "") -> Decimal | None:

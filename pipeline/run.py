@@ -14,6 +14,7 @@ import shlex
 import shutil
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing, suppress
 from importlib.metadata import version
@@ -24,8 +25,9 @@ from typing import NamedTuple, TextIO
 from pipeline.engines.checkup import Checkup
 from pipeline.engines.ledger import Clerk, Ledger
 from pipeline.engines.offline import EMBEDDED
+from pipeline.engines.replay import replaying
 from pipeline.engines.till import Purse
-from pipeline.errors import BudgetSpent, Interrupted, ProviderDown, RecordFailed, UserError
+from pipeline.errors import BudgetSpent, Interrupted, Later, ProviderDown, RecordFailed, UserError
 from pipeline.gates import audit_of, missed
 from pipeline.identity import digest
 from pipeline.meter import Account, Meter, Place
@@ -39,6 +41,7 @@ from pipeline.records import (
     Bill,
     Chunk,
     Decision,
+    Failure,
     Loss,
     Preference,
     Reply,
@@ -68,6 +71,7 @@ from pipeline.store import (
     LOSSES,
     MANIFEST,
     PREFERENCES,
+    REQUESTS,
     TO_FORGET,
     DatasetFacts,
     Lines,
@@ -85,10 +89,12 @@ from pipeline.store import (
 )
 from pipeline.whole import decide_on_whole_build, one_at_a_time, spoken
 from pipeline.window import in_order
+from pipeline.witness import Witness
 from prompts import load as load_prompt
 
 WINDOW = 256
-"""Chunks that may be done and wait for a slower one before them: order costs no standstill, and memory has a bound."""
+"""Chunks that may be done and wait for a slower one before them: order costs no standstill, and memory has a bound.
+It is wider only for engines that want more chunks than that at once."""
 
 NAMED = 20
 """Articles that could not be read, named on screen; all are in the losses."""
@@ -116,8 +122,17 @@ class Outcome(NamedTuple):
     """What the judges said of pairs whose answer is known, and whether that moved; empty if nothing was asked."""
 
 
-def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
+def run(
+    loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr, *, wait: bool = True, replay: str | None = None
+) -> Outcome:
     """Build the dataset of a recipe, or finish building it; progress goes to `stream`.
+
+    Args:
+        loaded: the recipe.
+        outputs: folder of all runs.
+        stream: where progress is shown.
+        wait: whether to wait for batches, which take hours; if not, what can be submitted is, and Later is raised.
+        replay: a ledger that every request is answered from, in the place of the recipe's engines and its own ledger.
 
     Raises:
         UserError: the recipe, the articles or the folders; nothing is lost.
@@ -132,28 +147,36 @@ def run(loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr) -> Outcome:
         try_prompts(loaded.recipe, next(read(staged / CHUNKS, Chunk)))
         run_id = run_identity(loaded, staged)
         done = complete(home / run_id)
-        if done is not None and not done.unanswered:
+        settled = not (home / run_id / TO_FORGET).exists()
+        if done is not None and settled and (replay or not done.unanswered):
             shutil.rmtree(staged)
             nothing = Meter().paid.bill()
             return Outcome(home / run_id, done, paid=nothing, checks=nothing, spending=None, news=False)
         write_text(staged / "recipe.yaml", loaded.text)
-        ledger = Ledger(ledger_location(loaded, outputs))
+        ledger = Ledger(replay, read_only=True) if replay else Ledger(ledger_location(loaded, outputs))
         meter = Meter()
         now = _UnderWay(
             recipe=loaded.recipe,
             folder=staged,
             home=home / run_id,
-            again=shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs)]),
+            again=shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs), *_unless(wait)]),
+            wait=wait,
             ledger=ledger,
+            replay=replay is not None,
+            witness=Witness(),
             tally=tally,
             meter=meter,
-            purse=purse_of(loaded.recipe, run_id, ledger),
+            purse=None if replay else purse_of(loaded.recipe, run_id, ledger),
             sentinels=Sentinels(loaded.recipe.judge, home / SENTINELS, run_id, meter.sentinels),
             stream=stream,
         )
         outcome = _build(now, loaded)
         write_page(outcome.folder)  # now: it tells how this start ended
         return outcome
+
+
+def _unless(wait: bool) -> list[str]:
+    return [] if wait else ["--no-wait"]
 
 
 def prepare(recipe: Recipe, folder: Path, tally: Tally, stream: TextIO) -> None:
@@ -285,7 +308,12 @@ class _UnderWay(NamedTuple):
     """The run's folder."""
     again: str
     """The command that starts the run again."""
+    wait: bool
+    """Whether to wait for batches."""
     ledger: Ledger
+    replay: bool
+    """Whether the ledger answers everything, and is only read."""
+    witness: Witness
     tally: Tally
     meter: Meter
     purse: Purse | None
@@ -303,11 +331,14 @@ def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
         _until_done_or_stopped(now)
         decide_on_whole_build(now.folder, now.recipe, now.tally)
         _check_that_somebody_answered(now)
+        write_text(now.folder / REQUESTS, "".join(f"{request}\n" for request in now.witness.ids()))
         manifest = _manifest(loaded, now, _write_dataset(now))
         write_text(now.folder / DATASET / "README.md", card(manifest, loaded.text))
         manifest = manifest.but(files=digests(now.folder))
         adopt(now.folder, now.home)
-        (now.home / TO_FORGET).touch()
+        if not now.replay:
+            failures = (failure.model_dump_json() for failure in now.witness.failures.values())
+            write_text(now.home / TO_FORGET, "".join(f"{line}\n" for line in failures))
         write_text(now.home / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
         # only now: until the run is complete, a reply of no use must come again, or resuming would not be re-running
         _forget_useless_replies(now)
@@ -323,13 +354,14 @@ def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
 
 
 def _forget_useless_replies(now: _UnderWay) -> None:
-    """Those of a complete run, once, so that the next start asks anew for what failed.
+    """Those of a complete run, once, so that the next start asks anew for what failed; a replay still meets them.
 
     The mark says whether that is still to be done: a start that was killed while it asked anew must find what it paid.
     """
     mark = now.home / TO_FORGET
-    if mark.exists() and complete(now.home) is not None:
-        now.ledger.forget(request for loss in read(now.home / LOSSES, Loss) for request in loss.requests)
+    if not now.replay and mark.exists() and complete(now.home) is not None:
+        useless = (request for loss in read(now.home / LOSSES, Loss) for request in loss.requests)
+        now.ledger.forget(now.home.name, useless, read(mark, Failure))
         mark.unlink()
 
 
@@ -376,10 +408,10 @@ async def _map_chunks(now: _UnderWay) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     chunks = read(now.folder / CHUNKS, Chunk)
     at_once = sum(engine.in_flight for engine in now.recipe.engines.values())
-    desk = Desk(now.ledger, now.meter, now.home / LOGS, now.purse, now.stream, now.sentinels)
-    async with connected(now.recipe, desk) as ask:
+    async with _answering(now) as answers:
+        ask = now.witness.watching(answers)
 
-        async def work(chunk: Chunk) -> tuple[Pairs, Account]:
+        async def work(chunk: Chunk) -> tuple[Pairs, Account] | Later:
             used = Account()
 
             async def counted(request: Request) -> Reply:
@@ -387,16 +419,53 @@ async def _map_chunks(now: _UnderWay) -> None:
                 used.add(reply)
                 return reply
 
-            return await pairs_of(chunk, now.recipe, counted), used
+            try:
+                return await pairs_of(chunk, now.recipe, counted), used
+            except Later as later:
+                return later.with_traceback(None)  # which would hold on to the chunk's frames
 
         with (
             _Files(now.folder, now.tally) as files,
             Progress(now.tally.kept("chunk"), now.tally, now.meter, now.stream, now.spending) as progress,
         ):
-            async with aclosing(in_order(work, chunks, at_once, WINDOW)) as done:
-                async for pairs, used in done:
+            late: Counter[str] = Counter()
+            async with aclosing(in_order(work, chunks, at_once, max(WINDOW, at_once))) as done:
+                async for came in done:
+                    if isinstance(came, Later):
+                        late[came.what] += 1
+                        continue
+                    pairs, used = came
                     files.file(pairs)
                     progress.step(used)
+            if late:
+                raise _to_be_continued(late, now)
+
+
+def _to_be_continued(late: Counter[str], now: _UnderWay) -> Later:
+    """The run's own word on chunks whose replies are still to come; the last that was said of the batches counts."""
+    return Later(
+        f"{late.total():,} of {now.tally.kept('chunk'):,} chunks wait for the provider ({list(late)[-1]})",
+        where=str(now.home),
+        remedy=f"Nothing is lost: `{now.again}` collects what is there by then and goes on",
+    )
+
+
+@asynccontextmanager
+async def _answering(now: _UnderWay) -> AsyncIterator[Ask]:
+    """Who answers a run's requests: its engines, or the ledger that is replayed."""
+    if not now.replay:
+        desk = Desk(now.ledger, now.meter, now.home / LOGS, now.purse, now.stream, now.sentinels, now.wait)
+        async with connected(now.recipe, desk) as ask:
+            yield ask
+        return
+    recorded = replaying(now.ledger, now.home.name)
+
+    async def counted(request: Request) -> Reply:
+        reply = await recorded(request)
+        now.meter.use(request, reply)
+        return reply
+
+    yield counted
 
 
 class Desk(NamedTuple):
@@ -412,6 +481,8 @@ class Desk(NamedTuple):
     """Where to warn."""
     sentinels: Sentinels | None = None
     """Who asks the judges what they must know; None where nobody's verdict is to be trusted for a dataset."""
+    wait: bool = True
+    """Whether to wait for batches."""
 
 
 def purse_of(recipe: Recipe, run: str, ledger: Ledger) -> Purse | None:
@@ -427,7 +498,7 @@ async def connected(recipe: Recipe, desk: Desk) -> AsyncIterator[Ask]:
 
         async def pay(request: Request) -> Reply:
             await lines.checkup.passed()
-            if desk.sentinels is not None:
+            if desk.sentinels is not None and recipe.engines[request.engine].live:
                 await desk.sentinels.passed(request.engine, lines.ask)
             with desk.meter.timing(request.engine, recipe.engines[request.engine].in_flight):
                 return await lines.ask(request)
@@ -457,7 +528,13 @@ class _Lines(NamedTuple):
 
 async def _connect(recipe: Recipe, desk: Desk, stack: AsyncExitStack) -> _Lines:
     purse, engines = desk.purse, recipe.engines
-    workplace = Workplace(logs=desk.logs, notes=desk.ledger, unheard=purse.unheard if purse else no_budget)
+    workplace = Workplace(
+        logs=desk.logs,
+        notes=desk.ledger,
+        wait=desk.wait,
+        unheard=purse.unheard if purse else no_budget,
+        kept=desk.ledger.kept,
+    )
     lines = {name: await stack.enter_async_context(engine(workplace)) for name, engine in engines.items()}
 
     async def dispatch(request: Request) -> Reply:

@@ -7,6 +7,7 @@
         3-preferences.jsonl     Preference: candidates, verdicts, and what they amount to
         4-decisions.jsonl       Decision
         5-losses.jsonl          Loss: whatever did not go on, and why
+        6-requests.txt          ids of all requests that the build rests on
         dataset/                README.md and Parquet, as `datasets.load_dataset` opens it
         run.json                Manifest: written last, so that it stands for a complete run
         report.html             the page of the build, for people; it tells times, so that its digest is not kept
@@ -46,12 +47,13 @@ CHUNKS = "2-chunks.jsonl"
 PREFERENCES = "3-preferences.jsonl"
 DECISIONS = "4-decisions.jsonl"
 LOSSES = "5-losses.jsonl"
+REQUESTS = "6-requests.txt"
 DATASET = "dataset"
 MANIFEST = "run.json"
 JOURNAL = "journal.jsonl"
 LOGS = "logs"
 TO_FORGET = ".to-forget"
-"""Marks a complete run whose useless replies are still in the ledger."""
+"""Marks a complete run whose useless replies are still in the ledger; holds its failures, which are not there yet."""
 
 NOT_WRITABLE = frozenset(
     (

@@ -138,7 +138,8 @@ def test_list_shows_every_part_of_a_kind_with_its_options(kind: str) -> None:
     assert said.returncode == 0, said.stderr
     for name, part in known(kind).items():
         assert f"{kind} {name}\n" in said.stdout
-        assert all(f"    {option}" in said.stdout for option in part.model_fields if option != "use")
+        options = {field.alias or option for option, field in part.model_fields.items()}
+        assert all(f"    {option}" in said.stdout for option in options - {"use"})
 
 
 def test_list_shows_every_registered_part() -> None:

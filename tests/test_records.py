@@ -24,6 +24,7 @@ from pipeline.records import (
     Chunk,
     Decision,
     Estimate,
+    Failure,
     Generated,
     Identified,
     JudgeAudit,
@@ -44,6 +45,7 @@ from pipeline.records import (
     Settled,
     Showing,
     Span,
+    Spending,
     Standing,
     Usage,
     Verdict,
@@ -130,6 +132,10 @@ STRATEGIES: dict[type[Record], st.SearchStrategy[Any]] = {
         effective_judges=st.none() | ESTIMATES,
     ),
     Reply: st.builds(Reply, text=TEXT, usage=USAGES, cost_usd=st.none() | NUMBER, model=TEXT),
+    Spending: st.builds(
+        Spending, cap_usd=NUMBER, spent_usd=NUMBER, earlier_usd=NUMBER, unheard_usd=NUMBER
+    ),
+    Failure: st.builds(Failure, request=IDS, code=TEXT, detail=TEXT),
     Bill: st.builds(
         Bill, calls=COUNT, prompt_tokens=COUNT, cached_tokens=COUNT, completion_tokens=COUNT, cost_usd=NUMBER,
         unpriced=COUNT,

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import pytest
 import yaml
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from judges.calibration import Calibration, save
 from pipeline.errors import UserError
@@ -31,6 +32,8 @@ SAMPLE: dict[str, object] = {
     "engine": "writer",
     "model": "some-model",
     "benchmarks": [{"path": "questions.jsonl"}],
+    "ledger": "ledger.sqlite",
+    "provider": "https://api.openai.com/v1",
 }
 """A value for each option that parts need; one that is new goes here."""
 
@@ -62,8 +65,13 @@ def _a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
 
 
+def _named(part: type[Part]) -> dict[str, FieldInfo]:
+    """A part's options as a recipe names them."""
+    return {field.alias or option: field for option, field in part.model_fields.items()}
+
+
 def _options(part: type[Part], name: str) -> dict[str, object]:
-    needed = {option: SAMPLE[option] for option, field in part.model_fields.items() if field.is_required()}
+    needed = {option: SAMPLE[option] for option, field in _named(part).items() if field.is_required()}
     return {"use": name, **needed, **SAMPLES.get(name, {})}
 
 
@@ -111,7 +119,7 @@ def test_settings_are_frozen(kind: str, name: str) -> None:
 @each_part
 def test_a_misspelt_option_is_refused_with_the_right_name(kind: str, name: str) -> None:
     part = known(kind)[name]
-    for option in (option for option in part.model_fields if len(option) > 3):
+    for option in (option for option in _named(part) if len(option) > 3):
         text = yaml.safe_dump(_recipe_with(kind, _options(part, name) | {option + "x": 1}))
         with pytest.raises(UserError, match=re.escape(f"{option}x: ")) as caught:
             parse(text, Path("/somewhere/recipe.yaml"))

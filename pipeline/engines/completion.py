@@ -185,9 +185,3 @@ def _usage(counts: _Counts) -> Usage:
         cached_tokens=(details.cached_tokens if details else 0) or 0,
         completion_tokens=counts.completion_tokens or 0,
     )
-
-
-def price(model: str, usage: Usage, base_url: str, *, batch: bool = False) -> float | None:
-    """What a call costs in US dollars, by genai-prices' list; None if it cannot be known."""
-    found = cost(usage, [model], base_url, price=None, billing="batch" if batch else "tokens")
-    return None if found is None else float(found)

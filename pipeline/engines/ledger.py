@@ -1,7 +1,11 @@
 """The ledger: every reply under the digest of its request, committed before it is used.
 
 This is what makes resuming the same as re-running. A request that was ever answered is answered from here; one that
-was in flight when the process died is asked again. Nothing else is remembered between starts.
+was in flight when the process died is asked again.
+
+When a build is complete, its replies of no use are put aside, so that the next start asks anew. They stay under the
+build's id, with the failures of requests that got no reply, for a replay: without them a build with losses could not
+be made again. No run that may ask ever reads them.
 
 SQLite in WAL mode by default, and SQLAlchemy Core in between, so that PostgreSQL is a URL away. A commit costs a disk
 flush, so replies that arrive while one is under way are committed together by the next: nobody waits for a timer, and
@@ -17,7 +21,7 @@ import os
 import re
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +38,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from pipeline.asking import next_attempts
 from pipeline.errors import ProviderDown, UserError
 from pipeline.meter import Meter
-from pipeline.records import Ask, Exchange, Reply, Request
+from pipeline.records import Ask, Exchange, Failure, Reply, Request
 
 APPLICATION_ID = 0x70776C31
 """SQLite's mark of whose file this is: "pwl1"."""
@@ -57,6 +61,16 @@ replies = sa.Table(
     sa.Column("reply", sa.Text, nullable=False, comment="the reply as JSON"),
 )
 
+forgotten = sa.Table(
+    "forgotten",
+    tables,
+    sa.Column("run", sa.String(64), primary_key=True, comment="the build that met it"),
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("request", sa.LargeBinary, comment="as above; none for a failure"),
+    sa.Column("reply", sa.Text, comment="a reply of no use, as JSON"),
+    sa.Column("failure", sa.Text, comment="or why there was none, as JSON"),
+)
+
 notes = sa.Table(
     "notes",
     tables,
@@ -71,8 +85,8 @@ LOOK_UP = sa.select(replies.c.reply).where(replies.c.id == sa.bindparam("id"))
 class Ledger:
     """Replies that were paid for, on disk."""
 
-    def __init__(self, location: str) -> None:
-        """Open, or make, the ledger at a path or a database URL.
+    def __init__(self, location: str, *, read_only: bool = False) -> None:
+        """Open, or make, the ledger at a path or a database URL; to read only, one that is there.
 
         Raises:
             UserError: not a database, somebody else's, not writable, or a URL that cannot be understood.
@@ -81,11 +95,16 @@ class Ledger:
         self.location = location
         with _translated(location), ExitStack() as stack:
             path = _sqlite_file(location)
+            if read_only:
+                self._engine = sa.create_engine(location) if path is None else _sqlite_to_read(path)
+                self._puts_aside = sa.inspect(self._engine).has_table(forgotten.name)
+                return
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(_alone(path))
             self._engine = sa.create_engine(location) if path is None else _sqlite(path)
             tables.create_all(self._engine)
+            self._puts_aside = True
         self._writing = threading.Lock()
 
     @cached_property
@@ -141,16 +160,48 @@ class Ledger:
         kept: dict[str, str] = {row.id: row.reply for row in found}
         return [Reply.model_validate_json(kept[request_id]) for request_id in ids]
 
-    def forget(self, request_ids: Iterable[str]) -> None:
-        """Drop replies that were of no use, so that the next run asks anew.
+    def kept(self, request_ids: Iterable[str]) -> set[str]:
+        """Which of these requests have a reply."""
+        ids, found = sorted(set(request_ids)), set[str]()
+        with _translated(self.location), self._engine.connect() as connection:
+            for group in _groups(ids):
+                found.update(connection.execute(sa.select(replies.c.id).where(replies.c.id.in_(group))).scalars())
+        return found
 
-        One that was asked again since, with a reply that is to stay, is part of another run's chain, and stays too.
+    def forget(self, run: str, request_ids: Iterable[str], failures: Iterable[Failure] = ()) -> None:
+        """Put aside what was of no use to a complete build, so that the next start asks anew.
+
+        Of what was put aside for that build before, only what it met again stays. A reply that was asked again since,
+        with one that is to stay, is part of another run's chain, and stays where it is. Called twice it does the same
+        as once.
         """
-        useless = set(request_ids)
+        useless, lost = set(request_ids), {failure.request: failure for failure in failures}
         ids = sorted(request_id for request_id in useless if not self._was_asked_again(request_id, useless))
         with _translated(self.location), self._engine.begin() as connection:
-            for start in range(0, len(ids), GROUP):
-                connection.execute(sa.delete(replies).where(replies.c.id.in_(ids[start : start + GROUP])))
+            for group in _groups(ids):
+                found = connection.execute(sa.select(replies).where(replies.c.id.in_(group)))
+                self._put_aside(connection, [_aside(run, row.id, row.request, row.reply) for row in found])
+                connection.execute(sa.delete(replies).where(replies.c.id.in_(group)))
+            self._put_aside(connection, [_aside(run, key, failure=lost[key].model_dump_json()) for key in lost])
+            stale = self._stale(connection, run, useless | lost.keys())
+            for group in _groups(stale):
+                gone = sa.and_(forgotten.c.run == run, forgotten.c.id.in_(group))
+                connection.execute(sa.delete(forgotten).where(gone))
+
+    def _put_aside(self, connection: sa.Connection, rows: list[dict[str, object]]) -> None:
+        if rows:
+            insert = self._insert(forgotten)
+            names = ("request", "reply", "failure")
+            again = {name: getattr(insert.excluded, name) for name in names}
+            connection.execute(insert.on_conflict_do_update(index_elements=["run", "id"], set_=again), rows)
+
+    def _stale(self, connection: sa.Connection, run: str, met: set[str]) -> list[str]:
+        """What is put aside for a run and is nothing that it met, or that has a reply in the ledger again."""
+        aside = connection.execute(sa.select(forgotten.c.id).where(forgotten.c.run == run)).scalars().all()
+        here = set[str]()
+        for group in _groups(aside):
+            here.update(connection.execute(sa.select(replies.c.id).where(replies.c.id.in_(group))).scalars())
+        return [request_id for request_id in aside if request_id not in met or request_id in here]
 
     def _was_asked_again(self, request_id: str, but_not: set[str]) -> bool:
         exchange = self.find(request_id)
@@ -176,6 +227,53 @@ class Ledger:
         with _translated(self.location), self._engine.begin() as connection:
             connection.execute(sa.delete(notes).where(notes.c.key == key))
 
+    def recorded(self, request_id: str, run: str | None = None) -> Reply | Failure | None:
+        """What a request came to in a build; without a build, the best that is known of it. None if nothing is.
+
+        Only for a replay: a run that asks must not meet what was put aside for it to ask anew.
+        """
+        aside = sa.select(forgotten.c.reply, forgotten.c.failure).where(forgotten.c.id == request_id)
+        aside = aside.order_by(forgotten.c.reply.is_(None), forgotten.c.run)
+        kept = sa.select(replies.c.reply, sa.null().label("failure")).where(replies.c.id == request_id)
+        asked = [kept, aside] if run is None else [aside.where(forgotten.c.run == run), kept]
+        with _translated(self.location), self._engine.connect() as connection:
+            found = (connection.execute(one).first() for one in asked if one is kept or self._puts_aside)
+            row = next((row for row in found if row is not None), None)
+            if row is None:
+                return None
+            return (
+                Reply.model_validate_json(row.reply)
+                if row.failure is None
+                else Failure.model_validate_json(row.failure)
+            )
+
+    def copy(self, run: str, request_ids: Iterable[str], to: Ledger) -> list[str]:
+        """Put what a build met into another ledger; gives the requests that nothing is known of."""
+        missing: list[str] = []
+        for group in _groups(list(request_ids)):
+            with _translated(self.location), self._engine.connect() as connection:
+                ours = sa.and_(forgotten.c.run == run, forgotten.c.id.in_(group))
+                aside = [dict(row) for row in connection.execute(sa.select(forgotten).where(ours)).mappings()]
+                here = [
+                    dict(row)
+                    for row in connection.execute(sa.select(replies).where(replies.c.id.in_(group))).mappings()
+                ]
+            put = {row["id"] for row in aside}
+            here = [row for row in here if row["id"] not in put]
+            with _translated(to.location), to._engine.begin() as connection:
+                to._put_aside(connection, aside)
+                if here:
+                    connection.execute(to._insert(replies).on_conflict_do_nothing(), here)
+            missing += set(group) - put - {row["id"] for row in here}
+        return sorted(missing)
+
+    def pack(self) -> None:
+        """Make an SQLite ledger one small file that can be copied, and read where nothing can be written."""
+        with _translated(self.location), self._engine.connect() as connection:
+            own = connection.execution_options(isolation_level="AUTOCOMMIT")
+            own.execute(sa.text("VACUUM"))
+            own.execute(sa.text("PRAGMA journal_mode = DELETE"))
+
     def _insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
         return postgresql.insert(table) if self._engine.dialect.name == "postgresql" else sqlite.insert(table)
 
@@ -190,6 +288,16 @@ class Ledger:
             if connection in vars(self):
                 vars(self).pop(connection).close()
         self._engine.dispose()
+
+
+def _aside(
+    run: str, request_id: str, request: bytes | None = None, reply: str | None = None, failure: str | None = None
+) -> dict[str, object]:
+    return {"run": run, "id": request_id, "request": request, "reply": reply, "failure": failure}
+
+
+def _groups(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + GROUP] for start in range(0, len(ids), GROUP))
 
 
 class Clerk:
@@ -295,6 +403,27 @@ def _sqlite(path: Path) -> sa.Engine:
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_SECONDS})
     sa.event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+def _sqlite_to_read(path: Path) -> sa.Engine:
+    """Never made, never changed; where nothing can be written beside it, taken as it stands."""
+    if not path.is_file():
+        raise UserError("there is no ledger")
+    query = {"mode": "ro", "uri": "true"}
+    if not os.access(path.parent, os.W_OK):
+        query["immutable"] = "1"
+    url = sa.URL.create("sqlite", database=path.resolve().as_uri(), query=query)
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    sa.event.listen(engine, "connect", _check_owner)
+    return engine
+
+
+def _check_owner(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    owner = cursor.execute("PRAGMA application_id").fetchone()[0]
+    cursor.close()
+    if owner != APPLICATION_ID:
+        raise UserError("this database is not a ledger of pairwright's")
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

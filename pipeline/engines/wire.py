@@ -37,7 +37,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base, wait_random_exponential
 from yarl import URL
 
-from pipeline.engines.completion import price, replies_of, reply_of, storable
+from pipeline.engines.completion import replies_of, reply_of, storable
 from pipeline.engines.dialect import OPENAI, Dialect, Structured, body_of, disobeyed, humbler
 from pipeline.engines.draws import Draws, Outcome
 from pipeline.engines.pace import LONGEST_WAIT, Heard, Pace, seconds_of
@@ -45,7 +45,7 @@ from pipeline.errors import PairwrightError, ProviderDown, RecordFailed, UserErr
 from pipeline.records import Ask, Reply, Request
 from pipeline.registry import Engine, no_budget
 
-__all__ = ["OPENAI", "Dialect", "Wire", "body_of", "connection", "price", "quote", "replies_of", "reply_of"]
+__all__ = ["OPENAI", "Dialect", "Wire", "body_of", "connection", "quote", "replies_of", "reply_of"]
 
 AWAY = 10
 """Fewest requests in a row that must fail with all their retries until a provider counts as down. Never fewer than

@@ -43,9 +43,9 @@ def _options(part: type[BaseModel], within: str = "") -> Iterator[str]:
             continue
         inner = field.annotation if isinstance(field.annotation, type) else None
         grouped = inner is not None and issubclass(inner, BaseModel) and issubclass(inner, Options)
-        yield f"    {within}{name}{'' if grouped else _default(field)}: {_first_line(field.description)}"
+        yield f"    {within}{field.alias or name}{'' if grouped else _default(field)}: {_first_line(field.description)}"
         if grouped and inner is not None:
-            yield from _options(inner, f"{within}{name}.")
+            yield from _options(inner, f"{within}{field.alias or name}.")
 
 
 def _default(field: FieldInfo) -> str:

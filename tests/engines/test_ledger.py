@@ -177,8 +177,8 @@ def test_a_failure_reaches_all_who_wait_and_is_not_kept(ledger: Ledger) -> None:
 
 def test_a_reply_that_was_forgotten_is_asked_for_again(ledger: Ledger) -> None:
     ledger.keep(Exchange(_request(number), _reply(str(number))) for number in range(3))
-    ledger.forget([_request(1).id, "stranger"])
-    ledger.forget([])
+    ledger.forget("a run", [_request(1).id, "stranger"])
+    ledger.forget("a run", [])
     assert [ledger.reply_to(_request(number)) for number in range(3)] == [_reply("0"), None, _reply("2")]
 
 
@@ -186,7 +186,7 @@ def test_more_replies_can_be_forgotten_at_once_than_a_statement_has_variables(le
     for start in range(0, 1_500, 500):
         ledger.keep([Exchange(_request(number), _reply("x")) for number in range(start, start + 500)])
     assert ledger.count() == 1_500
-    ledger.forget([_request(number).id for number in range(1_400)] + ["x"] * 40_000)
+    ledger.forget("a run", [_request(number).id for number in range(1_400)] + ["x"] * 40_000)
     assert ledger.count() == 100
 
 
@@ -569,10 +569,10 @@ def test_a_reply_of_no_use_that_another_runs_chain_rests_on_is_not_forgotten(tmp
     first, alone = _request(1), _request(2)
     with closing(Ledger(str(tmp_path / "ledger.sqlite"))) as ledger:
         ledger.keep([Exchange(request, _reply("x")) for request in (first, first.but(attempt=1), alone)])
-        ledger.forget([first.id, alone.id])
+        ledger.forget("a run", [first.id, alone.id])
         assert ledger.find(first.id) is not None
         assert ledger.find(alone.id) is None
-        ledger.forget([first.id, first.but(attempt=1).id])  # nobody rests on either
+        ledger.forget("a run", [first.id, first.but(attempt=1).id])  # nobody rests on either
         assert ledger.count() == 0
 
 

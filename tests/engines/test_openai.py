@@ -15,14 +15,21 @@ from typing import Any, cast
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.engines.openai import OPENAI, OpenAI, price
+from pipeline.engines.openai import OPENAI, OpenAI
 from pipeline.engines.wire import quote
 from pipeline.errors import PairwrightError, ProviderDown, RecordFailed, UserError
+from pipeline.prices import cost
 from pipeline.records import Reply, Request, ResponseSchema, Sampling, Usage
 from tests.support.build import WORKPLACE, make_request
 from tests.support.chat_server import Body, ChatServer, Kind, for_good, in_turn
 
 KEY = "sk-proj-" + "0123456789abcdefghijklmnopqrstuvwxyz" * 2
+
+
+def price(model: str, usage: Usage, base_url: str) -> float | None:
+    """What a call costs by the list."""
+    found = cost(usage, [model], base_url, price=None, billing="tokens")
+    return None if found is None else float(found)
 
 
 class Colour(BaseModel):
@@ -200,7 +207,7 @@ def test_openais_own_key_goes_to_openai_and_to_no_other_server_unless_the_recipe
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-usual-place")
-    assert OpenAI(model="m")._key() == "sk-from-the-usual-place"
+    assert OpenAI(model="m").key() == "sk-from-the-usual-place"
     with ChatServer(api_key="sk-from-the-usual-place") as server:
         assert ask(server.base_url, api_key="${OPENAI_API_KEY}").text == "ok"
         with pytest.raises(UserError, match="refused"):
@@ -530,9 +537,9 @@ GOOD: Body = {
 }
 
 
-def result_of(body: object, status: int = 200) -> Reply | BaseException:
+def result_of(body: object, status: int = 200, **options: Any) -> Reply | BaseException:
     with scripted(lambda _: (status, body)) as base_url:
-        (result,) = ask_all(base_url, [make_request()], attempts=2)
+        (result,) = ask_all(base_url, [make_request()], attempts=2, **options)
         return result
 
 
@@ -612,9 +619,8 @@ def test_a_reply_without_usage_has_no_cost_and_not_a_cost_of_zero() -> None:
 
 
 @pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 1}, {"prompt_tokens": None, "completion_tokens": None}])
-def test_what_is_not_counted_has_no_price(usage: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.engines.completion.price", lambda *_: 0.5)
-    result = result_of(GOOD | {"usage": usage})
+def test_what_is_not_counted_has_no_price(usage: dict[str, object]) -> None:
+    result = result_of(GOOD | {"usage": usage}, price={"input": 1, "output": 1})
     assert isinstance(result, Reply)
     assert result.cost_usd is None
 
