@@ -8,7 +8,7 @@ VLLM   := .venv-vllm
 .PHONY: help demo test test-vllm check format clean
 
 help:
-	@echo "make demo       the whole pipeline on the bundled articles: no key, no GPU"
+	@echo "make demo       the whole pipeline on the bundled articles, and a tiny model trained on them: no key, no GPU"
 	@echo "make test       what CI checks, but for the next line"
 	@echo "make test-vllm  the engine vllm with the real vLLM on the CPU (2 GB of packages)"
 	@echo "make check      the quick part of it: format, lint, types, layers"
@@ -20,15 +20,23 @@ $(VENV)/core: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/dev: $(VENV)/core
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+$(VENV)/train: $(VENV)/core constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[train]"
 	@touch $@
 
-demo: $(VENV)/core
+$(VENV)/dev: $(VENV)/train
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,train]"
+	@touch $@
+
+demo: export OMP_NUM_THREADS ?= 1
+demo: $(VENV)/train
 	@mkdir -p outputs/demo
 	@test -f outputs/demo/recipe.yaml || $(BIN)/pairwright init outputs/demo/recipe.yaml --samples
 	$(BIN)/pairwright check outputs/demo/recipe.yaml
 	$(BIN)/pairwright run outputs/demo/recipe.yaml --outputs outputs
+	@test -f outputs/demo/train.yaml || $(BIN)/pairwright init outputs/demo/train.yaml --training demo
+	@test -d outputs/demo/model || $(BIN)/python -m pipeline.training.tiny articles outputs/demo/model --outputs outputs
+	$(BIN)/pairwright train outputs/demo/train.yaml --outputs outputs
 	@echo
 	@echo "One pair's whole walk: $(BIN)/pairwright show articles"
 
@@ -45,7 +53,7 @@ $(VLLM)/installed: tests/vllm/requirements.txt
 	@touch $@
 
 test: check
-	$(BIN)/pytest -n 2 -m "not vllm"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not vllm"
 
 test-vllm: $(VENV)/dev $(VLLM)/installed
 	$(BIN)/pytest -m vllm tests/vllm

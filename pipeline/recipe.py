@@ -11,13 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -35,6 +36,7 @@ from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Pa
 from pipeline.strict_yaml import Mapping, Place, dotted, read_mapping
 from pipeline.text.private import Kind
 from pipeline.text.settings import ChunkSettings
+from pipeline.training.settings import Training
 
 
 class Section(Options):
@@ -187,6 +189,8 @@ class Recipe(Section):
     """What the build must reach."""
     split: Split = Split()
     """What is held out."""
+    train: Training | None = None
+    """What is trained on the dataset, by `pairwright train`; no part of the dataset's identity."""
     ledger: str | None = Field(default=None, min_length=1)
     """Where replies are kept: a path, or a database URL without a password (PostgreSQL reads PGPASSWORD itself); by
     default `ledger.sqlite` in the outputs."""
@@ -222,9 +226,43 @@ class Recipe(Section):
     @field_validator("engines", mode="after")
     @classmethod
     def _make_known(cls, engines: dict[str, Engine], info: ValidationInfo) -> dict[str, Engine]:
-        if info.context is not None:  # so that parts below can name an engine
-            info.context["engines"] = engines
-        return engines
+        return _known_below(engines, info)
+
+
+def _known_below(engines: dict[str, Engine], info: ValidationInfo) -> dict[str, Engine]:
+    """The engines, so that parts below can name one."""
+    if info.context is not None:
+        info.context["engines"] = engines
+    return engines
+
+
+class TrainingRecipe(Section):
+    """A training on a dataset that is there already; engines only for judges of the outcome."""
+
+    name: str = Field(default="trained", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """Name of the training; the folder of its outcome is called so."""
+    seed: int = 2026
+    """Which answer a judge sees first."""
+    engines: dict[str, Annotated[Engine, OneOf("engine")]] = Field(default_factory=dict, validate_default=True)
+    """Who answers the judges of `train.evaluate.jury`."""
+    train: Training
+    """The training."""
+    ledger: str | None = Field(default=None, min_length=1)
+    """Where replies are kept, as in a recipe for a dataset."""
+
+    @field_validator("engines", mode="after")
+    @classmethod
+    def _make_known(cls, engines: dict[str, Engine], info: ValidationInfo) -> dict[str, Engine]:
+        return _known_below(engines, info)
+
+
+class LoadedTraining(NamedTuple):
+    """What a file and the command line say of a training."""
+
+    recipe: TrainingRecipe
+    path: Path
+    text: str
+    """The file as it stands, or what the command line amounts to."""
 
 
 def _addressed(value: object) -> Iterator[str]:
@@ -259,9 +297,13 @@ def load(path: Path, *, keyless: bool = False) -> Loaded:
     Raises:
         UserError: no such file, not YAML, or wrong in one place or more: one line for each.
     """
+    return parse(_text(path), path, keyless=keyless)
+
+
+def _text(path: Path) -> str:
     read_env(path.parent)
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise UserError(
@@ -269,7 +311,6 @@ def load(path: Path, *, keyless: bool = False) -> Loaded:
             where=str(path),
             remedy="`pairwright init` writes one to start from",
         ) from error
-    return parse(text, path, keyless=keyless)
 
 
 def parse(text: str, path: Path, *, keyless: bool = False) -> Loaded:
@@ -279,17 +320,73 @@ def parse(text: str, path: Path, *, keyless: bool = False) -> Loaded:
         UserError: as `load`.
     """
     read = read_mapping(text.removeprefix("\ufeff"), path)
-    Recipe.model_rebuild(force=False)
-    try:
-        recipe = Recipe.model_validate(read.data, context={"folder": path.parent, "keyless": keyless})
-    except ValidationError as error:
-        raise UserError("\n".join(_explain(detail, read.lines, path) for detail in _causes(error))) from None
-    _check_environment(read.data, (), read, path)
+    recipe = _validated(Recipe, read, path, keyless=keyless)
     return Loaded(recipe=recipe, path=path, text=text, identity=_identity(read.data))
 
 
+S = TypeVar("S", bound=Section)
+
+
+def _validated(kind: type[S], read: Mapping, path: Path, *, keyless: bool = False) -> S:
+    kind.model_rebuild(force=False)
+    try:
+        section = kind.model_validate(read.data, context={"folder": path.parent, "keyless": keyless})
+    except ValidationError as error:
+        raise UserError("\n".join(_explain(detail, read.lines, path) for detail in _causes(error))) from None
+    _check_environment(read.data, (), read, path)
+    return section
+
+
+def load_training(path: Path | None, said: dict[str, JsonValue], name: str | None = None) -> LoadedTraining:
+    """The training of a recipe, or of a file with the section `train`, or of nothing but what is said.
+
+    Args:
+        path: a recipe's file, or None.
+        said: settings of `train` from the command line, by dotted name; they go before the file's.
+        name: name of the training; by default the file's, else the dataset's.
+
+    Raises:
+        UserError: as `load`.
+    """
+    text = _text(path) if path else ""
+    where = path or Path("command line")
+    read = read_mapping(text.removeprefix("\ufeff"), where) if path else Mapping({}, {})
+    whole = "sources" in read.data
+    if whole:
+        _validated(Recipe, read, where, keyless=True)  # so that a mistake elsewhere is told as always
+    known = TrainingRecipe.model_fields.keys()
+    data = {key: value for key, value in read.data.items() if not whole or key in known}
+    if whole and not read.data.get("train") and not said:
+        raise UserError("this recipe has no section `train`", where=str(where), remedy="Add `train: {model: ...}`")
+    train = data.get("train") or {}
+    for key, value in said.items():
+        train = _with(train, key.split("."), value)
+    if whole:
+        train = {"dataset": data.get("name"), **train}
+    data = data | {"train": train} | ({"name": name} if name else {})
+    recipe = _validated(TrainingRecipe, Mapping(data, dict.fromkeys(_places(data), 1) | read.lines), where)
+    return LoadedTraining(recipe, where, text)
+
+
+def _places(value: object, place: Place = ()) -> Iterator[Place]:
+    """Every key and item below, so that one from the command line is told by its name too."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, below in inner:
+        yield (*place, step)
+        yield from _places(below, (*place, step))
+
+
+def _with(settings: object, path: list[str], value: JsonValue) -> object:
+    """Settings with another value at a dotted place; what stands there and is no mapping is for pydantic to tell."""
+    if not isinstance(settings, dict):
+        return settings
+    below = value if len(path) == 1 else _with(settings.get(path[0]) or {}, path[1:], value)
+    return settings | {path[0]: below}
+
+
 def _identity(data: dict[str, object]) -> str:
-    return digest("recipe", {key: value for key, value in data.items() if key != "budget"})
+    """Digest of what decides the dataset, not of what it may cost or of what is trained on it."""
+    return digest("recipe", {key: value for key, value in data.items() if key not in ("budget", "train")})
 
 
 def _check_environment(value: object, place: Place, read: Mapping, path: Path) -> None:
@@ -388,7 +485,7 @@ def _what(error: ErrorDetails) -> str:
             words = "is missing"
         case "too_short":
             words = f"needs at least {context['min_length']}"
-        case "secret":
+        case "secret" | "training":
             words = error["msg"]
         case _:
             shown = "" if error["loc"][:1] in _MAY_HOLD_SECRETS else _found(error["input"])

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pipeline.errors import UserError, did_you_mean
 from pipeline.options import Options
 from pipeline.registry import PARTS, known
+from pipeline.training.settings import Training
 
 LONG = 60
 """Characters from which a list's default is not printed."""
@@ -26,6 +27,11 @@ def parts(kind: str | None) -> str:
         raise UserError(f"there is no kind of part {kind!r}", remedy=did_you_mean(wanted, PARTS))
     kinds = [wanted] if wanted else list(PARTS)
     return "\n".join(line for name in kinds for line in _kind(name)).rstrip()
+
+
+def training_settings() -> str:
+    """Every setting of a recipe's section `train`, with its default."""
+    return "\n".join(_options(Training))
 
 
 def _kind(kind: str) -> Iterator[str]:

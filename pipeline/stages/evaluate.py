@@ -1,0 +1,41 @@
+"""How a model does on held-out rows: the log-probabilities of both answers of each, and answers of its own.
+
+The same look is taken before the first step and after the last: the first one is the reference's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.training.data import Pair, one_per_prompt
+from pipeline.training.measures import Held, Look
+from pipeline.training.scoring import Drawing, answers, score
+from pipeline.training.settings import Training
+from pipeline.training.tokens import tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def held(test: tuple[Pair, ...], settings: Training) -> Held:
+    """The held-out rows to look at: the first ones are scored, prompts are asked once each."""
+    return Held(scored=test[: settings.evaluate.rows], asked=one_per_prompt(test, settings.evaluate.prompts))
+
+
+def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Held, settings: Training) -> Look:
+    """One look at a model.
+
+    Args:
+        model: as it stands; an adapter counts if it is switched on.
+        tokenizer: with the chat template that it is trained with.
+        rows: what to look at.
+        settings: longest sequence, rows at once, longest answer.
+    """
+    scored = [tokens(pair, settings, tokenizer).cut(settings.max_length) for pair in rows.scored]
+    asked = [tokens(pair, settings, tokenizer).prompt for pair in rows.asked]
+    at_once, wanted = settings.batch_per_device, settings.evaluate
+    how = Drawing(wanted.max_new_tokens, wanted.temperature, settings.seed, 4 * at_once)
+    return Look(
+        scores=tuple(score(model, scored, tokenizer.pad_token_id, at_once)),
+        answers=tuple(answers(model, tokenizer, asked, how)),
+    )
