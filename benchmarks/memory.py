@@ -93,11 +93,16 @@ def _measure(recipe: Path) -> int:
     return 0
 
 
-def _recipe(folder: Path, size: int) -> Path:
-    draw = random.Random(size)
-    with (folder / "articles.jsonl").open("w", encoding="utf-8") as file:
-        for number in range(size // CHUNKS_PER_ARTICLE):
+def write_articles(path: Path, articles: int, seed: int = 0) -> None:
+    """A JSONL file of made-up articles of `CHUNKS_PER_ARTICLE` chunks each, or one more."""
+    draw = random.Random(seed)
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(articles):
             file.write(json.dumps({"id": str(number), "title": f"Number {number}", "text": _text(draw)}) + "\n")
+
+
+def _recipe(folder: Path, size: int) -> Path:
+    write_articles(folder / "articles.jsonl", size // CHUNKS_PER_ARTICLE, seed=size)
     recipe = {
         "name": "memory",
         "sources": [{"use": "articles", "path": "articles.jsonl"}],

@@ -19,8 +19,10 @@ from pipeline.errors import GateMissed, Interrupted, PairwrightError, UserError
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+    from pipeline.night import Night
+    from pipeline.publishing import Publication
     from pipeline.recipe import LoadedTraining
-    from pipeline.run import Outcome
+    from pipeline.store import Published
     from pipeline.trainer import Finished
 
 OUTPUTS = click.option(
@@ -148,9 +150,13 @@ def estimate(recipe: Path, sample: int, outputs: Path, as_json: bool) -> None:
     _print(made.model_dump_json(indent=2) if as_json else forecast(made))
 
 
-@cli.command(epilog="pairwright run recipe.yaml --outputs outputs")
+@cli.command(epilog="pairwright run nightly.yaml --outputs outputs --at-most-minutes 300")
 @RECIPE
 @OUTPUTS
+@click.option("--publish/--no-publish", "to_hub", default=True, help="Publish, if the recipe says where. Default: yes.")
+@click.option(
+    "--at-most-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop cleanly then; 75 is the exit."
+)
 @click.option(
     "--no-wait", is_flag=True, help="Submit batches, collect those that have ended, and exit (75 if any has not)."
 )
@@ -158,28 +164,144 @@ def estimate(recipe: Path, sample: int, outputs: Path, as_json: bool) -> None:
     "--replay", metavar="LEDGER", help="Answer every request from this ledger, and call no model: no key needed."
 )
 @JSON
-def run(*, recipe: Path, outputs: Path, no_wait: bool, replay: str | None, as_json: bool) -> None:
-    """Build the recipe's dataset, or finish building it.
+def run(
+    *,
+    recipe: Path,
+    outputs: Path,
+    to_hub: bool,
+    at_most_minutes: float | None,
+    no_wait: bool,
+    replay: str | None,
+    as_json: bool,
+) -> None:
+    """Build the recipe's dataset, or finish building it, and publish it if the recipe says where.
 
     Starting again resumes: whatever was answered before is not asked, or paid, again. A run that is complete is left
-    as it is; one with failures asks for those again.
+    as it is; one with failures asks for those again. Made for cron: docs/nightly.md.
     """
+    from pipeline.night import night
     from pipeline.recipe import load
-    from pipeline.run import run as build
 
-    outcome = build(load(recipe, keyless=replay is not None), outputs, wait=not no_wait, replay=replay)
-    _print(outcome.manifest.model_dump_json(indent=2) if as_json else _summary(outcome))
-    if outcome.manifest.missed_gates:
-        missed = "; ".join(outcome.manifest.missed_gates)
-        raise GateMissed(f"gate missed: {missed}", where=str(outcome.folder), remedy="The dataset is kept as it is")
+    done = night(
+        load(recipe, keyless=replay is not None),
+        outputs,
+        to_hub=to_hub and replay is None,
+        at_most_minutes=at_most_minutes,
+        wait=not no_wait,
+        replay=replay,
+    )
+    _print(_night_json(done) if as_json else _night(done))
+    if done.missed:
+        raise GateMissed(
+            f"gate missed: {'; '.join(done.missed)}",
+            where=str(done.outcome.folder),
+            remedy="The dataset is kept as it is",
+        )
 
 
-def _summary(outcome: Outcome) -> str:
+def _night(done: Night) -> str:
     from pipeline.report.summary import summary
 
+    outcome = done.outcome
+    text = [] if outcome.news else ["Nothing new: this run is complete."]
     parts = (outcome.manifest, outcome.folder, outcome.paid, outcome.checks, outcome.spending)
-    text = "\n".join([summary(*parts), *outcome.said])
-    return text if outcome.news else f"Nothing new: this run is complete.\n{text}"
+    text += [summary(*parts), *outcome.said]
+    text += [f"gate missed: {gate}" for gate in done.missed if gate not in outcome.manifest.missed_gates]
+    text += [f"changes: {done.changes.line}"] if done.changes and outcome.news else []
+    text += [_published(done.published)] if done.published else []
+    return "\n".join(text)
+
+
+def _night_json(done: Night) -> str:
+    import json
+
+    more = {
+        "outcome": done.ending,
+        "line": done.line,
+        "folder": str(done.outcome.folder),
+        "paid": done.outcome.paid.model_dump(),
+        "checks": done.outcome.checks.model_dump(),
+        "said": done.outcome.said,
+        "committed": done.committed,
+        "published": done.published.model_dump() if done.published else None,
+        "changes": done.changes.model_dump() if done.changes else None,
+        "missed_gates": done.missed,
+    }
+    return json.dumps(done.outcome.manifest.model_dump() | more, indent=2)
+
+
+def _published(where: Published) -> str:
+    return f"published: {where.repo} {where.tag}\ncommit: {where.sha}\nurl: {where.url}"
+
+
+@cli.command(epilog="pairwright publish articles --repo org/name --dry-run")
+@click.argument("run")
+@OUTPUTS
+@click.option("--repo", help="Where to, `org/name`; by default what the run's recipe says.")
+@click.option("--public", is_flag=True, help="Let everybody see it; by default only members of the repo may.")
+@click.option("--replace", is_flag=True, help="Also replace files that somebody else has changed there.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and what would change; touch nothing.")
+@JSON
+def publish(
+    *, run: str, outputs: Path, repo: str | None, public: bool, replace: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Put a complete build on the Hugging Face Hub: one commit, one tag, or nothing.
+
+    RUN is a run's folder, or its name, for the last of that name. The token is HF_TOKEN's, or that of `hf auth login`.
+    A build that is there already is found and left as it is; its commit is printed all the same.
+    """
+    from pipeline.night import publish_run
+
+    done = publish_run(run, outputs, repo=repo, public=public, replace=replace, dry_run=dry_run)
+    if as_json:
+        _print(_publication_json(done))
+    elif done.published:
+        _print(f"{done.plan}\n{_published(done.published)}")
+    else:
+        _print("\n".join(f"[dry-run] {line}" for line in done.plan.splitlines()))
+
+
+def _publication_json(done: Publication) -> str:
+    import json
+
+    told = {
+        "published": done.published.model_dump() if done.published else None,
+        "committed": done.made,
+        "changes": done.changes.model_dump() if done.changes else None,
+    }
+    return json.dumps(told, indent=2)
+
+
+@cli.command(epilog="pairwright diff articles/107b2d9aa2f4 articles")
+@click.argument("old")
+@click.argument("new")
+@OUTPUTS
+@JSON
+def diff(old: str, new: str, outputs: Path, as_json: bool) -> None:
+    """Show what is different between two builds: rows by reason and source, and distributions side by side.
+
+    OLD and NEW are runs (a folder, `name/run id`, or a name for its last run), folders with Parquet files, or
+    revisions on the Hub (`org/name@revision`, `org/name` for the newest).
+    """
+    from pipeline.comparing import compare
+    from pipeline.report.diff import words
+
+    found = compare(old, new, outputs)
+    _print(found.model_dump_json(indent=2) if as_json else words(found))
+
+
+@cli.command(epilog="pairwright history articles")
+@click.argument("name")
+@OUTPUTS
+@JSON
+def history(name: str, outputs: Path, as_json: bool) -> None:
+    """List a recipe's nights: date, pairs, what they cost, where they are, and which gates were missed."""
+    from pipeline.history import as_json as as_text
+    from pipeline.history import history as nights
+    from pipeline.history import table
+
+    found = nights(name, outputs)
+    _print(as_text(found) if as_json else table(found))
 
 
 @cli.command(epilog="pairwright show articles")
@@ -208,10 +330,12 @@ def report(run: str, to: Path | None, samples: int, outputs: Path) -> None:
 
     RUN is a recipe's name (its last run), `name/run id`, or a run's folder.
     """
+    from pipeline.night import changes_said
     from pipeline.report.page import write_page
     from pipeline.store import find_run
 
-    _print(str(write_page(find_run(run, outputs), samples=samples, to=to)))
+    folder = find_run(run, outputs)
+    _print(str(write_page(folder, changes=changes_said(folder), samples=samples, to=to)))
 
 
 @cli.command(epilog="pairwright audit org/name@v2026.11.20 --sources articles/")

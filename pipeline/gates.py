@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from judges.audit import Item, Measure, alarms, audit
 from pipeline.recipe import Gates
 from pipeline.records import Audit, Outlook, Preference, Quality, Verdict
-from pipeline.store import StageCount
+from pipeline.report.diff import Diff
+from pipeline.store import DatasetFacts, StageCount
 
 
 def audit_of(preferences: Iterable[Preference], seed: int) -> Audit:
@@ -15,9 +16,17 @@ def audit_of(preferences: Iterable[Preference], seed: int) -> Audit:
     return audit((item for preference in preferences for item in _items(preference)), seed)
 
 
-def missed(gates: Gates, counts: dict[str, StageCount], audited: Audit, quality: Quality) -> tuple[str, ...]:
-    """Every gate that a build misses, in words."""
-    return (*_short_of(gates, counts), *_biased(gates, audited), *_unfit(gates, quality))
+def missed(
+    gates: Gates, counts: dict[str, StageCount], audited: Audit, quality: Quality, facts: DatasetFacts
+) -> tuple[str, ...]:
+    """Every gate that a build misses by itself, in words."""
+    biased, unfit = _biased(gates, audited), _unfit(gates, quality)
+    return (*_short_of(gates, counts), *_ungrounded(gates, facts), *biased, *unfit)
+
+
+def missed_against(gates: Gates, changes: Diff) -> tuple[str, ...]:
+    """Every gate that a build misses beside an earlier one, in words."""
+    return (*_shrunk(gates, changes), *_other_columns(gates, changes))
 
 
 def _items(preference: Preference) -> Iterator[Item]:
@@ -76,3 +85,26 @@ def _short_of(gates: Gates, counts: dict[str, StageCount]) -> Iterator[str]:
         share = sum(count.failed.values()) / count.seen if count.seen else 0.0
         if share > gates.at_most_failed:
             yield f"at_most_failed: {share:.1%} of {name} failed, at most {gates.at_most_failed:.1%} may"
+
+
+def _ungrounded(gates: Gates, facts: DatasetFacts) -> Iterator[str]:
+    share = facts.grounded / facts.rows if facts.rows else 1.0
+    if gates.at_least_grounded is not None and share < gates.at_least_grounded:
+        yield (
+            f"at_least_grounded: {share:.1%} of rows repeat five words of their chunk, "
+            f"{gates.at_least_grounded:.1%} are wanted"
+        )
+
+
+def _shrunk(gates: Gates, changes: Diff) -> Iterator[str]:
+    if changes.shrunk > gates.at_most_shrunk:
+        yield (
+            f"at_most_shrunk: {changes.new.rows:,} rows are {changes.shrunk:.1%} fewer than {changes.old.rows:,} in "
+            f"{changes.old.name}, at most {gates.at_most_shrunk:.1%} may go"
+        )
+
+
+def _other_columns(gates: Gates, changes: Diff) -> Iterator[str]:
+    broken = [*(f"{name} is gone" for name in changes.columns_removed), *changes.columns_changed]
+    if gates.same_columns and broken:
+        yield f"same_columns: {'; '.join(broken)}, against {changes.old.name}"

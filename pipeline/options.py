@@ -96,5 +96,8 @@ def _resolve_secret(value: object, info: ValidationInfo) -> SecretStr | None:
     return SecretStr(secret)
 
 
+OneSecret = Annotated[SecretStr, BeforeValidator(_resolve_secret)]
+"""An item of a list of secrets; the list's own field must have `repr=False, exclude=True`."""
+
 Secret = Annotated[SecretStr | None, BeforeValidator(_resolve_secret), Field(repr=False, exclude=True)]
 """Written `${NAME}` in a recipe and read from the environment; never shown, never written."""

@@ -33,6 +33,7 @@ from pipeline.records import (
     Preference,
     Ranked,
     Request,
+    Sampling,
     Settled,
     Showing,
     Usage,
@@ -55,6 +56,13 @@ class Part(Options):
 
 class Source(Part):
     """Where articles come from."""
+
+    def fingerprint(self) -> str | None:
+        """Digest of all that its articles follow from besides its options and our code; None if only reading can tell.
+
+        Raises what a call does.
+        """
+        return None
 
     def __call__(self) -> Iterator[Article | Loss]:
         """Every article, in an order that is the same each time; a Loss for each that cannot be read."""
@@ -186,6 +194,11 @@ class Judge(Prompting):
     def family(self) -> str:
         """Kin of the model that it asks; empty if it asks none."""
         return ""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How its replies are drawn; nothing is set by default."""
+        return Sampling()
 
     def rehearse(self, showing: Showing) -> None:
         """Render every prompt once. Raises UserError if the answers do not reach one. Nothing by default."""

@@ -30,6 +30,7 @@ from pipeline.engines.till import Purse
 from pipeline.errors import BudgetSpent, Interrupted, Later, ProviderDown, RecordFailed, UserError
 from pipeline.gates import audit_of, missed
 from pipeline.identity import digest
+from pipeline.inputs import inputs_of, remember, remembered
 from pipeline.meter import Account, Meter, Place
 from pipeline.quality.measure import audit
 from pipeline.quality.rows import read_parquet
@@ -51,7 +52,7 @@ from pipeline.records import (
     Span,
     Spending,
 )
-from pipeline.registry import Workplace, no_budget
+from pipeline.registry import Judge, Workplace, no_budget
 from pipeline.report.card import card
 from pipeline.report.page import write_page
 from pipeline.report.progress import Progress
@@ -61,7 +62,7 @@ from pipeline.stages.filter import decide, loss_by
 from pipeline.stages.generate import generate
 from pipeline.stages.ingest import ingest
 from pipeline.stages.judge import judge
-from pipeline.stages.publish import with_articles, write_dataset
+from pipeline.stages.publish import SCHEMA, Wording, with_articles, write_dataset
 from pipeline.store import (
     ARTICLES,
     CHUNKS,
@@ -142,37 +143,68 @@ def run(
     """
     home = outputs / loaded.recipe.name
     with locked(home):
-        staged, tally = staging(home), Tally()
-        prepare(loaded.recipe, staged, tally, stream)
-        try_prompts(loaded.recipe, next(read(staged / CHUNKS, Chunk)))
-        run_id = run_identity(loaded, staged)
-        done = complete(home / run_id)
-        settled = not (home / run_id / TO_FORGET).exists()
-        if done is not None and settled and (replay or not done.unanswered):
-            shutil.rmtree(staged)
-            nothing = Meter().paid.bill()
-            return Outcome(home / run_id, done, paid=nothing, checks=nothing, spending=None, news=False)
-        write_text(staged / "recipe.yaml", loaded.text)
-        ledger = Ledger(replay, read_only=True) if replay else Ledger(ledger_location(loaded, outputs))
-        meter = Meter()
-        now = _UnderWay(
-            recipe=loaded.recipe,
-            folder=staged,
-            home=home / run_id,
-            again=shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs), *_unless(wait)]),
-            wait=wait,
-            ledger=ledger,
-            replay=replay is not None,
-            witness=Witness(),
-            tally=tally,
-            meter=meter,
-            purse=None if replay else purse_of(loaded.recipe, run_id, ledger),
-            sentinels=Sentinels(loaded.recipe.judge, home / SENTINELS, run_id, meter.sentinels),
-            stream=stream,
-        )
-        outcome = _build(now, loaded)
-        write_page(outcome.folder)  # now: it tells how this start ended
-        return outcome
+        return run_locked(loaded, outputs, stream, wait=wait, replay=replay)
+
+
+def run_locked(
+    loaded: Loaded, outputs: Path, stream: TextIO = sys.stderr, *, wait: bool = True, replay: str | None = None
+) -> Outcome:
+    """As `run`, for who holds the recipe's folder already."""
+    home = outputs / loaded.recipe.name
+    prompts = prompt_versions(loaded.recipe)
+    inputs = inputs_of(loaded, prompts)
+    last = remembered(home, inputs)
+    if last is not None and (done := _as_complete(home / last, replay)) is not None:
+        return as_it_was(home / last, done)
+    outcome = _from_articles(loaded, outputs, stream, wait=wait, replay=replay)
+    if inputs is not None and inputs == inputs_of(loaded, prompts):
+        remember(home, inputs, outcome.folder.name)
+    return outcome
+
+
+def as_it_was(folder: Path, manifest: Manifest) -> Outcome:
+    """A build that there is nothing to do for."""
+    nothing = Meter().paid.bill()
+    return Outcome(folder, manifest, paid=nothing, checks=nothing, spending=None, news=False)
+
+
+def _as_complete(folder: Path, replay: str | None) -> Manifest | None:
+    """A build for which there is nothing to do: all was answered and is settled; a replay asks for nothing anew."""
+    done = complete(folder)
+    settled = not (folder / TO_FORGET).exists()
+    return done if done is not None and settled and (replay or not done.unanswered) else None
+
+
+def _from_articles(loaded: Loaded, outputs: Path, stream: TextIO, *, wait: bool, replay: str | None) -> Outcome:
+    home = outputs / loaded.recipe.name
+    staged, tally = staging(home), Tally()
+    prepare(loaded.recipe, staged, tally, stream)
+    try_prompts(loaded.recipe, next(read(staged / CHUNKS, Chunk)))
+    run_id = run_identity(loaded, staged)
+    if (done := _as_complete(home / run_id, replay)) is not None:
+        shutil.rmtree(staged)
+        return as_it_was(home / run_id, done)
+    write_text(staged / "recipe.yaml", loaded.text)
+    ledger = Ledger(replay, read_only=True) if replay else Ledger(ledger_location(loaded, outputs))
+    meter = Meter()
+    now = _UnderWay(
+        recipe=loaded.recipe,
+        folder=staged,
+        home=home / run_id,
+        again=shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs), *_unless(wait)]),
+        wait=wait,
+        ledger=ledger,
+        replay=replay is not None,
+        witness=Witness(),
+        tally=tally,
+        meter=meter,
+        purse=None if replay else purse_of(loaded.recipe, run_id, ledger),
+        sentinels=Sentinels(loaded.recipe.judge, home / SENTINELS, run_id, meter.sentinels),
+        stream=stream,
+    )
+    outcome = _build(now, loaded)
+    write_page(outcome.folder)  # now: it tells how this start ended
+    return outcome
 
 
 def _unless(wait: bool) -> list[str]:
@@ -333,7 +365,7 @@ def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
         _check_that_somebody_answered(now)
         write_text(now.folder / REQUESTS, "".join(f"{request}\n" for request in now.witness.ids()))
         manifest = _manifest(loaded, now, _write_dataset(now))
-        write_text(now.folder / DATASET / "README.md", card(manifest, loaded.text))
+        write_text(now.folder / DATASET / "README.md", card(manifest, loaded.text, SCHEMA))
         manifest = manifest.but(files=digests(now.folder))
         adopt(now.folder, now.home)
         if not now.replay:
@@ -631,7 +663,13 @@ class _Files:
 def _write_dataset(now: _UnderWay) -> DatasetFacts:
     left = (item.preference for item in spoken(now.folder, now.recipe) if item.kept)
     pairs = with_articles(left, read(now.folder / ARTICLES, Article))
-    return write_dataset(now.folder / DATASET, pairs, now.home.name, now.recipe.split, now.recipe.mask)
+    jury = {juror.label: _wording(juror) for juror in now.recipe.judge.jury}
+    return write_dataset(now.folder / DATASET, pairs, now.home.name, now.recipe.split, now.recipe.mask, jury=jury)
+
+
+def _wording(juror: Judge) -> Wording:
+    refs = (load_prompt(name).ref for name in juror.prompts)
+    return Wording(tuple(f"{ref.name} {ref.version}" for ref in refs), juror.sampling.temperature)
 
 
 def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
@@ -661,7 +699,7 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
         usd_per_pair=None if bill.unpriced or not facts.rows else bill.cost_usd / facts.rows,
         audit=audited,
         quality=quality,
-        missed_gates=missed(recipe.gates, counts, audited, quality),
+        missed_gates=missed(recipe.gates, counts, audited, quality, facts),
         files={},
     )
 

@@ -10,6 +10,8 @@
         6-requests.txt          ids of all requests that the build rests on
         dataset/                README.md and Parquet, as `datasets.load_dataset` opens it
         run.json                Manifest: written last, so that it stands for a complete run
+        changes.json            Changes: what is different from the build before, and what gates say of that
+        published.json          Published: the commit that holds it on the Hub, once it does
         report.html             the page of the build, for people; it tells times, so that its digest is not kept
         logs/                   what servers that the run started said
         journal.jsonl           when this run was started, by which process, and what each start paid
@@ -17,7 +19,8 @@
 A build is written to `.staging` beside it and takes its place when it is complete, so that a retry that fails leaves
 the earlier build as it was. The run id is a digest of everything that decides the outcome (recipe, prompts,
 calibration, articles, chunks, version), so the same work has the same folder: starting again resumes it, and every
-file but the page, the journal and the logs is the same byte for byte however often it was interrupted.
+file but the page, the journal, the logs, changes.json and published.json is the same byte for byte however often it
+was interrupted.
 """
 
 from __future__ import annotations
@@ -51,6 +54,10 @@ REQUESTS = "6-requests.txt"
 DATASET = "dataset"
 MANIFEST = "run.json"
 JOURNAL = "journal.jsonl"
+PUBLISHED = "published.json"
+CHANGES = "changes.json"
+BESIDE = (JOURNAL, PUBLISHED, CHANGES)
+"""What happened to a run, beside what it is."""
 LOGS = "logs"
 TO_FORGET = ".to-forget"
 """Marks a complete run whose useless replies are still in the ledger; holds its failures, which are not there yet."""
@@ -207,6 +214,12 @@ class DatasetFacts(Record):
     """Characters of all chosen answers."""
     rejected_characters: int
     """Characters of all rejected answers."""
+    train_bytes: int = 0
+    """Bytes of the rows to train on, as Arrow holds them."""
+    test_bytes: int = 0
+    """The same for those held out."""
+    grounded: int = 0
+    """Rows in which an answer repeats five words in a row of its chunk."""
 
     @property
     def rows(self) -> int:
@@ -258,6 +271,23 @@ class Manifest(Record):
         failed = [self.counts[stage].failed for stage in ("generate", "draw", "judge") if stage in self.counts]
         codes = sum(map(Counter, failed), Counter[str]())
         return sum(count for code, count in codes.items() if not code.endswith(REFUSED))
+
+
+class Published(Record):
+    """Where a build is on the Hub."""
+
+    repo: str
+    """`org/name`."""
+    sha: str
+    """The commit that holds it: what `load_dataset(repo, revision=sha)` reads, and a trainer pins."""
+    tag: str
+    """The tag of that commit."""
+    build: str
+    """Digest of what was published; a build that was made anew since is another one."""
+    at: str
+    """When, UTC."""
+    url: str
+    """Its page."""
 
 
 class PairCount(NamedTuple):
@@ -388,7 +418,21 @@ def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a run but the manifest and the journal."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
     names = {path.relative_to(folder).as_posix(): path for path in paths}
-    return {name: sha256_of(path) for name, path in names.items() if name not in (MANIFEST, JOURNAL)}
+    return {name: sha256_of(path) for name, path in names.items() if name not in (MANIFEST, *BESIDE)}
+
+
+def build_digest(folder: Path) -> str:
+    """What a complete build is, in one word: digest of its manifest, which has the digests of its files."""
+    return sha256_of(folder / MANIFEST)
+
+
+def published(folder: Path) -> Published | None:
+    """Where the build in a run's folder was published; None if it was not, or was made anew since."""
+    try:
+        found = Published.model_validate_json((folder / PUBLISHED).read_bytes())
+        return found if found.build == build_digest(folder) else None
+    except (OSError, ValidationError):
+        return None
 
 
 def find_run(name: str, outputs: Path) -> Path:
@@ -436,7 +480,7 @@ def journal(folder: Path, ledger: str, paid: Callable[[], Bill]) -> Iterator[Non
     with writing(folder):
         folder.mkdir(exist_ok=True)
     began = time.time()
-    _note(folder, {"event": "start", "at": _utc(began), "process": os.getpid(), "ledger": ledger})
+    note(folder, {"event": "start", "at": utc(began), "process": os.getpid(), "ledger": ledger})
     outcome = "complete"
     try:
         yield
@@ -446,13 +490,14 @@ def journal(folder: Path, ledger: str, paid: Callable[[], Bill]) -> Iterator[Non
     finally:
         seconds = round(time.time() - began, 1)
         bill = paid().model_dump()
-        _note(
+        note(
             folder,
-            {"event": "end", "at": _utc(time.time()), "outcome": outcome, "seconds": seconds, "paid": bill},
+            {"event": "end", "at": utc(time.time()), "outcome": outcome, "seconds": seconds, "paid": bill},
         )
 
 
-def _note(folder: Path, event: dict[str, object]) -> None:
+def note(folder: Path, event: dict[str, object]) -> None:
+    """Add a line to a run's journal."""
     path = folder / JOURNAL
     with writing(path), path.open("ab+") as file:
         whole = file.tell() == 0 or (file.seek(-1, os.SEEK_END) and file.read() == b"\n")
@@ -460,5 +505,6 @@ def _note(folder: Path, event: dict[str, object]) -> None:
         file.write(json.dumps(event).encode() + b"\n")
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """A moment as people and machines read it."""
     return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")

@@ -153,8 +153,10 @@ def test_list_shows_every_registered_part() -> None:
 
 
 def test_json_is_one_document_and_all_that_stands_on_standard_output(outputs: Path) -> None:
-    manifest = json.loads((outputs.parent / "said.json").read_text())
-    assert manifest == json.loads((run_in(outputs) / "run.json").read_text())
+    told = json.loads((outputs.parent / "said.json").read_text())
+    manifest = json.loads((run_in(outputs) / "run.json").read_text())
+    assert told | manifest == told
+    assert (told["outcome"], told["published"], told["folder"]) == ("built", None, str(run_in(outputs)))
 
 
 def test_results_go_to_standard_output_and_all_else_to_standard_error(tmp_path: Path) -> None:

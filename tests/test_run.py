@@ -116,8 +116,8 @@ def test_a_second_start_does_nothing_and_pays_nothing(built: Built) -> None:
     # the clerk of a run that had been started would have said so on the journal's last line
     assert lines_of(built.folder / "journal.jsonl")[-1]["event"] == "end"
     after = contents(built.outputs)
-    lock = [name for name in after if name.endswith(".lock")]
-    assert {name for name in after if after[name] != before.get(name)} <= set(lock)
+    told = {name for name in after if name.endswith((".lock", "/history.jsonl", "/night.log"))}
+    assert {name for name in after if after[name] != before.get(name)} <= told
     assert before.keys() == after.keys()
 
 

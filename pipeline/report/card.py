@@ -1,50 +1,136 @@
-"""The dataset card: what the rows are, how they were made, in numbers, and how to load them."""
+"""The dataset card: what the rows are, how they were made, in numbers, how to load and train, and what to beware of.
+
+A build's own card follows from the build alone, byte for byte. The one that is published also knows where it goes and
+what is different from the build before.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from huggingface_hub import DatasetCardData
+import pyarrow as pa
+from huggingface_hub import DatasetCard, DatasetCardData
 
 from pipeline.records import Audit, Quality
+from pipeline.report.diff import Diff, table
 from pipeline.report.quality import worth
 from pipeline.report.summary import NO_MODEL, behaviour, stages, strengths
 from pipeline.report.words import dollars, listed, usd
 from pipeline.store import DatasetFacts, Manifest
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+# fmt: off
+LICENCES = frozenset({
+    "apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "isc", "unlicense", "wtfpl", "zlib", "cc", "cc0-1.0",
+    "pddl", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0",
+    "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0",
+    "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "gfdl", "odc-by", "odbl",
+    "cdla-permissive-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0", "etalab-2.0", "mpl-2.0", "openrail",
+})
+# fmt: on
+"""Licences that the Hub knows by name; any other is `other`, and stands in the text."""
 
 
-def card(manifest: Manifest, recipe: str) -> str:
-    """The README.md of a dataset folder; `recipe` is the recipe's text."""
+class Going(NamedTuple):
+    """Where a dataset goes, for its card."""
+
+    repo: str
+    """`org/name` on the Hub."""
+    language: tuple[str, ...] = ()
+    """Languages of the rows."""
+    licence: str = ""
+    """Licence of the whole, if its owner states one."""
+    changes: Diff | None = None
+    """What is different from the build before; None for the first."""
+
+
+def card(manifest: Manifest, recipe: str, schema: pa.Schema | None = None, going: Going | None = None) -> str:
+    """The README.md of a dataset; `recipe` is the recipe's text, in which secrets are only named."""
     sections = (
         _head(manifest),
+        _loading(going.repo if going else "path/to/this/folder", published=going is not None),
+        _changes(going.changes) if going and going.changes else "",
         _making(manifest),
         _judges(manifest.audit),
         _counts(manifest),
         _quality(manifest.quality),
         _costs(manifest),
-        _licences(manifest.dataset),
+        _licences(manifest, going.licence if going else ""),
+        _limits(manifest),
         _recipe(recipe),
     )
-    return f"---\n{_data(manifest).to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+    front = _data(manifest, schema, going or Going("")).to_yaml()
+    return f"---\n{front}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
 
 
-def _data(manifest: Manifest) -> DatasetCardData:
-    licences = [licence for licence in manifest.dataset.licences if licence]
-    single = licences[0] if len(licences) == 1 and len(manifest.dataset.licences) == 1 else "other"
+def check_card(text: str) -> None:
+    """Raises ValueError if the Hub's own reader cannot make sense of a card."""
+    data = DatasetCard(text).data
+    wanted = ("license", "tags", "configs", "size_categories", "task_categories")
+    missing = [name for name in wanted if data.get(name) is None]
+    if missing:
+        raise ValueError(f"the card does not say its {', '.join(missing)}")
+
+
+def _data(manifest: Manifest, schema: pa.Schema | None, going: Going) -> DatasetCardData:
+    licence, named = _licence(manifest.dataset, going.licence)
     return DatasetCardData(
-        license=single.lower(),
+        language=list(going.language) or None,
+        license=licence,
+        license_name=named,
+        pretty_name=manifest.name,
         task_categories=["text-generation"],
         tags=["preference", "dpo", "trl", "synthetic"],
+        source_datasets=["original"],
         size_categories=next((name for bound, name in SIZES if manifest.dataset.rows < bound), "n>1M"),
         configs=[{"config_name": "default", "data_files": _data_files(manifest.dataset)}],
+        dataset_info=_info(manifest.dataset, schema) if schema else None,
     )
+
+
+def _licence(data: DatasetFacts, stated: str) -> tuple[str, str | None]:
+    """As the Hub names it, and in words if it does not know it. Of several none is made up: they are itemised."""
+    single = stated or (next(iter(data.licences)) if len(data.licences) == 1 else "")
+    if single.lower() in LICENCES:
+        return single.lower(), None
+    return "other", single or ("mixed" if data.licences.keys() - {""} else "not stated")
+
+
+def _info(data: DatasetFacts, schema: pa.Schema) -> dict[str, Any]:
+    """Columns and rows; a wrong number of rows would make `load_dataset` fail."""
+    size = {"train": data.train_bytes, "test": data.test_bytes}
+    return {
+        "features": [_feature(field) for field in schema],
+        "splits": [
+            {"name": name, "num_bytes": size[name], "num_examples": rows} for name, rows in _splits(data).items()
+        ],
+    }
+
+
+def _feature(field: pa.Field) -> dict[str, Any]:
+    """A column as `datasets` writes it into a card."""
+    if pa.types.is_list(field.type):
+        inner = field.type.value_field
+        below = [_feature(part) for part in inner.type] if pa.types.is_struct(inner.type) else _dtype(inner.type)
+        return {"name": field.name, "list": below}
+    if pa.types.is_struct(field.type):
+        return {"name": field.name, "struct": [_feature(part) for part in field.type]}
+    return {"name": field.name, "dtype": _dtype(field.type)}
+
+
+def _dtype(kind: pa.DataType) -> str:
+    return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
+
+
+def _splits(data: DatasetFacts) -> dict[str, int]:
+    rows = {"train": data.train, "test": data.test}
+    return {name: count for name, count in rows.items() if count}
 
 
 def _data_files(data: DatasetFacts) -> list[dict[str, str]]:
-    rows = {"train": data.train, "test": data.test}
-    return [{"split": name, "path": f"data/{name}-*.parquet"} for name, count in rows.items() if count]
+    return [{"split": name, "path": f"data/{name}-*.parquet"} for name in _splits(data)]
 
 
 def _head(manifest: Manifest) -> str:
@@ -54,11 +140,48 @@ def _head(manifest: Manifest) -> str:
         f"# {manifest.name}\n\n{warning}"
         f"{data.rows:,} preference pairs (prompt, chosen, rejected) from {data.articles:,} articles: {data.train:,} to "
         f"train on and {data.test:,} held out, split by article.\n\n"
-        "```python\nfrom datasets import load_dataset\n\n"
-        'pairs = load_dataset("path/to/this/folder")\n```\n\n'
         "`prompt`, `chosen` and `rejected` are conversational, as TRL's DPOTrainer reads them. An extracted answer is "
         "cut from its article, character by character, at `extracted_spans`; `candidates` says how many answers "
-        "competed, and `votes` holds every verdict between the two that became the pair."
+        "competed, and `votes` holds every verdict between the two that became the pair, with the judge's model, "
+        "prompt and temperature."
+    )
+
+
+def _loading(place: str, *, published: bool) -> str:
+    pinned = (
+        "Every build is one commit with a tag, and tags never move. Pin one with `revision=` (a tag, or better a "
+        "commit): an unpinned load may serve what its cache holds of an earlier night, without a word.\n\n"
+        if published
+        else ""
+    )
+    return (
+        "## How to load it, and train\n\n"
+        f'```python\nfrom datasets import load_dataset\n\npairs = load_dataset("{place}")\n```\n\n{pinned}'
+        "```python\nfrom trl import DPOConfig, DPOTrainer\n\n"
+        'columns = ["prompt", "chosen", "rejected"]\n'
+        'rows = pairs["train"].select_columns(columns)\n'
+        'trainer = DPOTrainer("path/to/model", args=DPOConfig(), train_dataset=rows)\n'
+        "trainer.train()\n```"
+    )
+
+
+def _changes(changes: Diff) -> str:
+    """What is different from the build before; a title is the source's own words, and may not break the table."""
+    sources = [
+        f"| {_cell(moved.title or name)} | {moved.added:,} | {moved.removed:,} | {moved.relabelled:,} |"
+        for name, moved in list(changes.sources.items())[:10]
+    ]
+    more = f"\n\n{len(changes.sources) - 10:,} more sources changed." if len(changes.sources) > 10 else ""  # noqa: PLR2004
+    return (
+        f"## What changed since the last build\n\n{changes.line[0].upper()}{changes.line[1:]}; {changes.kept:,} rows "
+        f"are as they were.\n\n| | rows | why |\n|---|---|---|\n"
+        f"| added | {sum(changes.added.values()):,} | {listed(changes.added)} |\n"
+        f"| removed | {sum(changes.removed.values()):,} | {listed(changes.removed)} |\n"
+        f"| relabelled | {changes.relabelled:,} | the verdicts fell otherwise |\n\n"
+        + ("| source | added | removed | relabelled |\n|---|---|---|---|\n" + "\n".join(sources) if sources else "")
+        + f"{more}\n\n| | before | now |\n|---|---|---|\n"
+        + "\n".join(f"| {_cell(name)} | {old} | {new} |" for name, old, new in table(changes))
+        + "\n\nLengths are medians, with the 5th and the 95th percentile."
     )
 
 
@@ -67,6 +190,7 @@ def _making(manifest: Manifest) -> str:
     rows = max(1, data.rows)
     facts = {
         "run": manifest.run_id,
+        "articles": f"{manifest.counts['ingest'].kept:,} read, {data.articles:,} with at least one row",
         "made by": f"pairwright {manifest.version}",
         "models": ", ".join(f"{model} ({engine})" for engine, model in manifest.models.items()),
         "prompts": ", ".join(f"{name} {version}" for name, version in manifest.prompts.items()),
@@ -125,14 +249,41 @@ def _costs(manifest: Manifest) -> str:
     )
 
 
-def _licences(data: DatasetFacts) -> str:
+def _licences(manifest: Manifest, stated: str) -> str:
     rows = [
-        f"| {_cell(licence) or 'not stated by the source'} | {count:,} |" for licence, count in data.licences.items()
+        f"| {_cell(licence) or 'not stated by the source'} | {count:,} |"
+        for licence, count in manifest.dataset.licences.items()
     ]
+    models = "".join(f"\n| terms of {_cell(model)}'s provider, for what it wrote | |" for model in _models(manifest))
+    whole = f"The whole is under {stated}, as its owner states. " if stated else ""
     return (
-        "## Licences\n\nThe articles keep their own licences; the generator's terms apply to generated answers.\n\n"
-        "| licence of the article | rows |\n|---|---|\n" + "\n".join(rows)
+        f"## Licences\n\n{whole}The articles keep their own licences; the generator's terms apply to generated "
+        "answers. Where they differ, the strictest holds for a row.\n\n"
+        "| licence of the article | rows |\n|---|---|\n" + "\n".join(rows) + models
     )
+
+
+def _models(manifest: Manifest) -> list[str]:
+    return list(dict.fromkeys(manifest.models.values()))
+
+
+def _limits(manifest: Manifest) -> str:
+    return "## Known limits\n\n" + "\n".join(f"- {limit}" for limit in _known_limits(manifest))
+
+
+def _known_limits(manifest: Manifest) -> Iterator[str]:
+    data, rows = manifest.dataset, max(1, manifest.dataset.rows)
+    yield (
+        "Labels are models' verdicts, not people's: judges favour some answers for their length, style or kin, as far "
+        "as measured above."
+    )
+    yield f"The chosen answer is the longer one in {data.chosen_longer / rows:.0%} of rows: a model may learn length."
+    yield "One answer of a pair is the author's, the other a model's: style alone may tell them apart."
+    yield "Prompts were written by a model from the article that answers them; people may ask otherwise."
+    if "" in data.licences:
+        yield f"{data.licences['']:,} rows come from articles whose source states no licence."
+    if not data.test:
+        yield "There is no held-out split."
 
 
 def _recipe(recipe: str) -> str:

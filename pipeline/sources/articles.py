@@ -19,6 +19,7 @@ articles did.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
@@ -32,12 +33,15 @@ from pipeline.options import RecipePath
 from pipeline.records import Article, Loss
 from pipeline.registry import Source, register
 from pipeline.sources.clutter import without_clutter
-from pipeline.sources.files import READ, TABLES, TEXTS, files_below
+from pipeline.sources.files import READ, TABLES, TEXTS, files_below, fingerprint_of
 from pipeline.sources.found import Columns, Found, lost, read_rows
 from pipeline.sources.hub import dataset_rows
 from pipeline.sources.tables import rows_of
 from pipeline.sources.texts import article_in
 from pipeline.sources.tidy import Markup, heading_words, looks_like_markdown, one_line, tidy
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""A revision that never changes, unlike a branch or a tag."""
 
 
 @register("source")
@@ -87,6 +91,13 @@ class Articles(Source):
         """
         for found in self.found():
             yield found if isinstance(found, Loss) else self._article(found)
+
+    def fingerprint(self) -> str | None:
+        """Digest of the files' names and bytes, or of a dataset's commit; None for whatever else a dataset may be."""
+        if self.path is not None:
+            files = [(name, fingerprint_of(path, name)) for path, name in files_below(self.path)]
+            return digest("files", [self.path.is_dir(), files], length=64)
+        return self.revision if self.revision and COMMIT.fullmatch(self.revision) else None
 
     def found(self) -> Iterator[Found | Loss]:
         """Every text as its reader found it, before tidying. Raises as a call does."""

@@ -8,6 +8,7 @@ order mark is believed. A NUL byte, or more than a tenth of control characters, 
 from __future__ import annotations
 
 import codecs
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,18 @@ def readable(name: str) -> Iterator[None]:
         raise UserError("may not be read", where=name, remedy="Give yourself permission to read it") from error
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=name, remedy="Mend or remove it") from error
+
+
+def fingerprint_of(path: Path, name: str) -> str:
+    """Digest of a file's bytes; nothing for a file of a kind that is not read, of which only the name counts.
+
+    Raises:
+        UserError: the file may not or cannot be read.
+    """
+    if path.suffix.lower() not in TEXTS | TABLES:
+        return ""
+    with readable(name), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_of(path: Path, name: str, *, at_most: int) -> str:

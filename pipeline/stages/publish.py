@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -21,11 +21,21 @@ from pipeline.recipe import Side, Split
 from pipeline.records import Answer, Article, Preference, Verdict
 from pipeline.store import DatasetFacts, publish_file, writing
 from pipeline.text.private import Kind, masked
+from pipeline.text.words import shingles, words
 
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _SPANS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
 _VOTES = pa.list_(
-    pa.struct([("judge", pa.string()), ("model", pa.string()), ("chosen_first", pa.bool_()), ("said", pa.string())])
+    pa.struct(
+        [
+            ("judge", pa.string()),
+            ("model", pa.string()),
+            ("prompts", pa.list_(pa.string())),
+            ("temperature", pa.float64()),
+            ("chosen_first", pa.bool_()),
+            ("said", pa.string()),
+        ]
+    )
 )
 
 SCHEMA = pa.schema(
@@ -61,11 +71,27 @@ SCHEMA = pa.schema(
 """The dataset's columns. `candidates` is the number of answers that competed. `chosen_model` wrote the chosen answer,
 or picked the sentences of an extracted one; `model` and `temperature` are those of the generated answer, of two of the
 chosen one. `extracted_spans` are characters of the article's text, half-open, and empty if neither answer is extracted.
-`votes` are the verdicts between the two; `said` names an answer as `chosen` or `rejected`, or is `tie` or `unreadable`.
-"""
+`votes` are the verdicts between the two; `said` names an answer as `chosen` or `rejected`, or is `tie` or `unreadable`;
+a vote's `prompts` are names with versions."""
+
+RUN = 5
+"""Words in a row that do not come about by chance."""
 
 ROW_GROUP = 1_000
 """Rows in memory at once."""
+
+
+class Wording(NamedTuple):
+    """How a judge was asked."""
+
+    prompts: tuple[str, ...] = ()
+    """Each prompt's name and version."""
+    temperature: float | None = None
+    """Spread of its words."""
+
+
+Jury = Mapping[str, Wording]
+"""How each judge was asked, by its label."""
 
 
 class Kept(NamedTuple):
@@ -103,7 +129,13 @@ def _check_spans(preference: Preference, article: Article) -> None:
 
 
 def write_dataset(
-    folder: Path, pairs: Iterable[Kept], run_id: str, split: Split, mask: tuple[Kind, ...] = ()
+    folder: Path,
+    pairs: Iterable[Kept],
+    run_id: str,
+    split: Split,
+    mask: tuple[Kind, ...] = (),
+    *,
+    jury: Jury | None = None,
 ) -> DatasetFacts:
     """Write `data/train-*.parquet` and, if it has rows, `data/test-*.parquet`; an earlier dataset there goes.
 
@@ -113,6 +145,7 @@ def write_dataset(
         run_id: of the build that they come from.
         split: which article stands on which side.
         mask: what is replaced in prompts and answers by its kind, as in `<EMAIL>`; spans stay those of the article.
+        jury: how each judge was asked, by its label.
 
     Raises:
         UserError: the folder cannot be written.
@@ -124,12 +157,12 @@ def write_dataset(
     with _Table(folder, "train") as train, _Table(folder, "test") as test:
         for pair in pairs:
             to = split.side(pair.article.source_id)
-            (test if to == "test" else train).add(row(pair, run_id, mask))
+            (test if to == "test" else train).add(row(pair, run_id, mask, jury))
             counter.add(pair, to)
-    return counter.facts()
+    return counter.facts().but(train_bytes=train.bytes, test_bytes=test.bytes)
 
 
-def row(pair: Kept, run_id: str, mask: tuple[Kind, ...] = ()) -> dict[str, object]:
+def row(pair: Kept, run_id: str, mask: tuple[Kind, ...] = (), jury: Jury | None = None) -> dict[str, object]:
     """One row, by column."""
     preference, article = pair
     candidates = preference.candidates
@@ -162,7 +195,7 @@ def row(pair: Kept, run_id: str, mask: tuple[Kind, ...] = ()) -> dict[str, objec
         "prompt_name": candidates.prompt.name,
         "prompt_version": candidates.prompt.version,
         "strength": preference.strength,
-        "votes": [_vote(verdict, preference) for verdict in preference.votes],
+        "votes": [_vote(verdict, preference, jury or {}) for verdict in preference.votes],
     }
 
 
@@ -174,14 +207,24 @@ def _temperature(answer: Answer | None) -> float | None:
     return answer.sampling.temperature if answer and answer.sampling else None
 
 
-def _vote(verdict: Verdict, preference: Preference) -> dict[str, object]:
+def _vote(verdict: Verdict, preference: Preference, jury: Jury) -> dict[str, object]:
     names = {preference.chosen: "chosen", preference.rejected: "rejected"}
+    asked = jury.get(verdict.judge, Wording())
     return {
         "judge": verdict.judge,
         "model": verdict.model,
+        "prompts": list(asked.prompts),
+        "temperature": asked.temperature,
         "chosen_first": (verdict.y if verdict.swapped else verdict.x) == preference.chosen,
         "said": names[verdict.winner] if verdict.winner else verdict.said,
     }
+
+
+def is_grounded(preference: Preference) -> bool:
+    """Whether an answer repeats five words in a row of its chunk, or all of its words if it has fewer."""
+    source = f" {' '.join(words(preference.candidates.source.text))} "
+    answers = (preference.chosen_answer, preference.rejected_answer)
+    return any(f" {stretch} " in source for answer in answers for stretch in shingles(answer.text, RUN))
 
 
 class _Table:
@@ -192,6 +235,7 @@ class _Table:
         self._partial = self._path.with_name(f".{self._path.name}.partial")
         self._rows: list[dict[str, object]] = []
         self._writer: pq.ParquetWriter | None = None
+        self.bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +249,9 @@ class _Table:
         with writing(self._path):
             if self._writer is None:
                 self._writer = pq.ParquetWriter(self._partial, SCHEMA)
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            table = pa.Table.from_pylist(self._rows, schema=SCHEMA)
+            self.bytes += table.nbytes
+            self._writer.write_table(table)
         self._rows = []
 
     def __exit__(
@@ -227,7 +273,7 @@ class _Counter:
         self._rows: Counter[Side] = Counter()
         self._licences: Counter[str] = Counter()
         self._lengths = Counter[str]()
-        self._articles = 0
+        self._articles = self._grounded = 0
         self._last = ""
 
     def add(self, pair: Kept, to: Side) -> None:
@@ -235,6 +281,7 @@ class _Counter:
         self._rows[to] += 1
         self._licences[pair.article.licence] += 1
         self._lengths.update(chosen=chosen, rejected=rejected, longer=int(chosen > rejected))
+        self._grounded += is_grounded(pair.preference)
         self._articles += pair.article.id != self._last
         self._last = pair.article.id
 
@@ -247,4 +294,5 @@ class _Counter:
             chosen_longer=self._lengths["longer"],
             chosen_characters=self._lengths["chosen"],
             rejected_characters=self._lengths["rejected"],
+            grounded=self._grounded,
         )

@@ -298,7 +298,7 @@ def test_the_list_names_every_part_and_every_option_with_its_words() -> None:
             block = text.split(f"{kind} {name}\n")[1].split("\n\n")[0]
             assert " ".join((part.__doc__ or "").strip().split("\n\n")[0].split()) in block
             options = re.findall(r"^    (\w+)[ :]", block, flags=re.MULTILINE)  # not those of groups: `columns.text`
-            assert options == [option for option in part.model_fields if option != "use"]
+            assert options == [field.alias or option for option, field in part.model_fields.items() if option != "use"]
 
 
 def test_one_kind_can_be_asked_for_in_the_singular_or_plural() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.recipe import Split
 from pipeline.records import Answer, Article, Preference, Said, Verdict
 from pipeline.stages import publish
-from pipeline.stages.publish import SCHEMA, Kept, row, with_articles, write_dataset
+from pipeline.stages.publish import SCHEMA, Kept, Wording, is_grounded, row, with_articles, write_dataset
 from pipeline.store import DatasetFacts
 from tests.support.build import (
     SENTENCES,
@@ -115,7 +115,14 @@ def test_a_dataset_has_these_columns_of_these_types(tmp_path: Path) -> None:
     shapes = {
         "turns": [("role", "string"), ("content", "string")],
         "spans": [("start", "int64"), ("end", "int64")],
-        "votes": [("judge", "string"), ("model", "string"), ("chosen_first", "bool"), ("said", "string")],
+        "votes": [
+            ("judge", "string"),
+            ("model", "string"),
+            ("prompts", "list<element: string>"),
+            ("temperature", "double"),
+            ("chosen_first", "bool"),
+            ("said", "string"),
+        ],
     }
     for name, kind in COLUMNS.items():
         found = table.schema.field(name).type
@@ -208,7 +215,43 @@ def test_a_vote_names_the_answer_by_its_fate_and_says_whether_the_chosen_one_sto
     found: Any = row(Kept(pair, source.article), "run-1")
     if mirrored:
         chosen_first, what = not chosen_first, {"chosen": "rejected", "rejected": "chosen"}.get(what, what)
-    assert found["votes"] == [{"judge": "pairwise:one", "model": "judge-1", "chosen_first": chosen_first, "said": what}]
+    (told,) = found["votes"]
+    assert (told["judge"], told["model"], told["chosen_first"], told["said"]) == (
+        "pairwise:one",
+        "judge-1",
+        chosen_first,
+        what,
+    )
+
+
+def test_a_vote_says_how_its_judge_was_asked_and_invents_nothing() -> None:
+    source = make_source()
+    candidates = make_candidates(chunk=source.chunk)
+    votes = [make_verdict(candidates, "a"), make_verdict(candidates, "a", judge="length")]
+    jury = {"pairwise:one": Wording(("pairwise 0123",), 0.2)}
+    found: Any = row(Kept(make_preference(candidates=candidates, verdicts=votes), source.article), "run-1", jury=jury)
+    assert [(vote["prompts"], vote["temperature"]) for vote in found["votes"]] == [(["pairwise 0123"], 0.2), ([], None)]
+
+
+@pytest.mark.parametrize(
+    ("generated", "grounded"),
+    [
+        ("They said that Foragers DANCE to name a place, no less.", True),
+        ("Foragers dance to name places.", False),
+        ("Rain keeps them in", True),
+        ("Rain keeps us in", False),
+        ("Rain keep", False),
+        ("...", False),
+    ],
+)
+def test_an_answer_is_grounded_if_it_repeats_five_words_of_its_chunk(generated: str, grounded: bool) -> None:
+    source = make_source()
+    answers = (Answer(text=generated, origin="generated"), Answer(text="Nothing of the kind.", origin="given"))
+    candidates = make_candidates(chunk=source.chunk).but(answers=answers)
+    pair = Preference(candidates=candidates, verdicts=(), chosen=answers[0].id, rejected=answers[1].id, strength=None)
+    assert is_grounded(pair) == grounded
+    assert is_grounded(pair.but(chosen=pair.rejected, rejected=pair.chosen)) == grounded
+    assert is_grounded(make_preference(candidates=make_candidates(chunk=source.chunk)))
 
 
 # --- several answers ---

@@ -19,7 +19,7 @@ import yaml
 from pipeline.recipe import load
 from pipeline.run import Outcome, run
 from pipeline.starting import SAMPLES
-from pipeline.store import Manifest
+from pipeline.store import BESIDE, Manifest
 
 PAIRWRIGHT = Path(sys.executable).with_name("pairwright")
 FEW = ("bees.md", "cha.md", "tides.md")
@@ -98,11 +98,9 @@ def manifest_in(folder: Path) -> Manifest:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a run, hidden ones too, but for the journal and the page, which tell times."""
+    """Every file of a run, hidden ones too, but for those that say what happened to it, and when."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {
-        name: path.read_bytes() for name, path in sorted(files.items()) if name not in ("journal.jsonl", "report.html")
-    }
+    return {name: path.read_bytes() for name, path in sorted(files.items()) if name not in (*BESIDE, "report.html")}
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
