@@ -76,7 +76,7 @@ def _facts(outcome: Outcome) -> list[str]:
     lost = {loss.record for loss in read(outcome.folder / LOSSES, Loss)}
     extracted = equal = published = same = named = 0
     for pair in read(outcome.folder / PREFERENCES, Preference):
-        text = texts[pair.candidates.source.article_id]
+        text = texts[pair.candidates.source.origin]
         for answer in pair.candidates.answers:
             if answer.origin == "extracted":
                 extracted += 1

@@ -81,7 +81,7 @@ class Contamination(Filter):
         questions = _questions(self.benchmarks)
         for preference in preferences:
             texts = (
-                preference.candidates.instruction,
+                preference.candidates.question,
                 preference.chosen_answer.text,
                 preference.rejected_answer.text,
             )

@@ -32,6 +32,6 @@ class Contradicting(Filter):
 
 def leaning(preference: Preference) -> tuple[int, int, int]:
     """Hashes of the normalised instruction, chosen and rejected answer: what is preferred to what, for what."""
-    texts = preference.candidates.instruction, preference.chosen_answer.text, preference.rejected_answer.text
+    texts = preference.candidates.question, preference.chosen_answer.text, preference.rejected_answer.text
     instruction, chosen, rejected = (hash(normalised(text)) for text in texts)
     return instruction, chosen, rejected

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from pipeline.records import Answer, Chunk, Decision, Preference
+from pipeline.records import Answer, Chunk, Decision, Preference, Unit
 from pipeline.registry import Filter, register
 
 
@@ -29,8 +29,10 @@ class Grounded(Filter):
             yield self.decision(preference, share, "" if share == 1.0 else "not_verbatim")
 
 
-def is_verbatim(answer: Answer, source: Chunk) -> bool:
+def is_verbatim(answer: Answer, source: Unit) -> bool:
     """Whether the answer is the source's text at its spans, joined by a space, and every span lies in the source."""
+    if not isinstance(source, Chunk):
+        return False
     inside = all(source.start <= span.start and span.end <= source.end for span in answer.spans)
     texts = (source.text[span.start - source.start : span.end - source.start] for span in answer.spans)
     return bool(answer.spans) and inside and answer.text == " ".join(texts)

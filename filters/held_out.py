@@ -31,16 +31,16 @@ class HeldOut(Filter):
         instructions, answers = Near[str](self.likeness), Near[str](self.likeness)
         for preference in preferences:
             if self._held_out(preference):
-                instructions.remember(preference.id, signature(preference.candidates.instruction))
+                instructions.remember(preference.id, signature(preference.candidates.question))
                 answers.remember(preference.id, signature(preference.chosen_answer.text))
         for preference in preferences:
             measured = 0.0 if self._held_out(preference) else self._likeness(preference, instructions, answers)
             yield self.decision(preference, measured, "near_held_out" if measured else "")
 
     def _held_out(self, preference: Preference) -> bool:
-        return preference.candidates.source.article_id in self.articles
+        return preference.candidates.source.origin in self.articles
 
     def _likeness(self, preference: Preference, instructions: Near[str], answers: Near[str]) -> float:
-        found = instructions.find(signature(preference.candidates.instruction))
+        found = instructions.find(signature(preference.candidates.question))
         found = found or answers.find(signature(preference.chosen_answer.text))
         return found[1] if found else 0.0

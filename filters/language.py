@@ -44,7 +44,7 @@ class Language(Filter):
         As in `chosen_unlike_prompt` and `rejected_is_fr`.
         """
         for preference in preferences:
-            wanted = language(preference.candidates.instruction, self.sure) if self.same else ""
+            wanted = language(preference.candidates.question, self.sure) if self.same else ""
             sides = {"chosen": preference.chosen_answer.text, "rejected": preference.rejected_answer.text}
             faults = [f"{name}_{fault}" for name, text in sides.items() if (fault := self._fault(text, wanted))]
             yield self.decision(preference, float(len(faults)), faults[0] if faults else "")

@@ -40,7 +40,7 @@ class NearDuplicate(Filter):
             yield self.decision(preference, found[1] if found else 0.0, "seen" if found else "")
 
     def _compared(self, preference: Preference) -> tuple[str, ...]:
-        instruction, chosen = preference.candidates.instruction, preference.chosen_answer.text
+        instruction, chosen = preference.candidates.question, preference.chosen_answer.text
         if self.of == "instruction":
             return (instruction,)
         return (chosen,) if self.of == "chosen" else (instruction, chosen, preference.rejected_answer.text)

@@ -30,7 +30,7 @@ class Private(Filter):
         """Measured: places found in instruction and both answers. Codes: `secret`, `email`, `phone`: the first kind."""
         for preference in preferences:
             texts = (
-                preference.candidates.instruction,
+                preference.candidates.question,
                 preference.chosen_answer.text,
                 preference.rejected_answer.text,
             )

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from pipeline.records import Decision, Preference
+from pipeline.records import Decision, Preference, Task
 from pipeline.registry import Filter, register
 
 _PLAIN = (
@@ -105,7 +105,9 @@ class SelfContained(Filter):
     def __call__(self, preferences: Iterable[Preference]) -> Iterator[Decision]:
         """Measured: how often the instruction points at a source. Code: `names_source`."""
         for preference in preferences:
-            count = mentions(preference.candidates.instruction)
+            source = preference.candidates.source
+            shown = isinstance(source, Task) and (source.input or source.history)  # then there is a text to point at
+            count = 0 if shown else mentions(preference.candidates.instruction)
             yield self.decision(preference, float(count), "names_source" if count else "")
 
 

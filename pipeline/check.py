@@ -14,12 +14,12 @@ from pipeline.engines.ledger import Ledger
 from pipeline.engines.offline import EMBEDDED
 from pipeline.meter import Meter
 from pipeline.recipe import Loaded, Recipe
-from pipeline.records import Address, Chunk
+from pipeline.records import Address
 from pipeline.registry import Part
 from pipeline.report.summary import NO_MODEL
 from pipeline.report.words import dollars
 from pipeline.run import Desk, examine, ledger_location, prepare, prompt_versions, try_prompts
-from pipeline.store import CHUNKS, LOGS, Tally, read
+from pipeline.store import LOGS, Tally, units
 
 TWO = 2
 """Answers of a triple."""
@@ -36,7 +36,7 @@ def plan(loaded: Loaded, stream: TextIO) -> str:
         read_gold(loaded.recipe.judge.gold)
     with tempfile.TemporaryDirectory(prefix="pairwright-") as folder:
         prepare(loaded.recipe, Path(folder), tally, stream)
-        try_prompts(loaded.recipe, next(read(Path(folder) / CHUNKS, Chunk)))
+        try_prompts(loaded.recipe, next(units(Path(folder))))
     return "\n".join(_lines(loaded, tally))
 
 
@@ -58,8 +58,11 @@ def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
     recipe, counts = loaded.recipe, tally.counts()
     yield f"{loaded.path}: good"
     ingest, chunks = counts["ingest"], counts["chunk"].kept
-    bounds = f"{recipe.chunk.at_least:,} to {recipe.chunk.at_most:,} characters"
-    yield f"sources   {ingest.kept:,} articles of {ingest.seen:,}, in {chunks:,} chunks of {bounds}"
+    if recipe.of_tasks:
+        yield f"sources   {ingest.kept:,} instructions of {ingest.seen:,}"
+    else:
+        bounds = f"{recipe.chunk.at_least:,} to {recipe.chunk.at_most:,} characters"
+        yield f"sources   {ingest.kept:,} articles of {ingest.seen:,}, in {chunks:,} chunks of {bounds}"
     for name, engine in recipe.engines.items():
         yield f"engine    {name}: {engine.model} at {engine.provider}"
     yield f"generate  {_shown(recipe.generate)}"
@@ -71,10 +74,13 @@ def _lines(loaded: Loaded, tally: Tally) -> Iterator[str]:
     for filter_ in recipe.filters:
         yield f"filter    {_shown(filter_)}"
     yield f"prompts   {', '.join(f'{name} {digest}' for name, digest in prompt_versions(recipe).items())}"
-    yield f"gates     at least {recipe.gates.at_least_pairs:,} pairs, at most {recipe.gates.at_most_failed:.0%} failed"
+    gates = recipe.gates
+    least = f"at least {gates.at_least_pairs:,}" if gates.exactly is None else f"exactly {gates.exactly:,}"
+    rounds = f" in at most {gates.rounds} rounds" if gates.rounds > 1 else ""
+    yield f"gates     {least} pairs{rounds}, at most {gates.at_most_failed:.0%} failed"
     if recipe.budget:
         yield f"budget    {recipe.budget.usd:.2f} USD for a run, over all its starts"
-    most = f"{chunks:,} to write, {_judging(recipe)}"
+    most = f"{chunks * recipe.generate.calls_each:,} to write, {_judging(recipe)}"
     yield f"calls     {most}, less what the ledger knows{_sentinels(recipe)}"
     if any(engine.provider == EMBEDDED for engine in recipe.engines.values()):
         yield NO_MODEL
@@ -104,6 +110,8 @@ def _judging(recipe: Recipe) -> str:
     if answers == TWO:
         return f"at most {in_full} to judge each pair"
     matches = recipe.judge.rank.usual_calls(answers, in_full) if in_full else 0
+    if recipe.of_tasks:
+        return f"for each instruction about {matches} to judge {answers} answers"
     return (
         f"for each instruction {answers - TWO} to draw further answers and about {matches} to judge {answers} of them"
     )

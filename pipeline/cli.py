@@ -89,19 +89,28 @@ def cli() -> None:
 @click.argument("path", type=click.Path(path_type=Path), default=Path("recipe.yaml"))
 @click.option("--engine", type=click.Choice(["offline", "openai", "vllm"]), default="offline", show_default=True)
 @click.option("--several", is_flag=True, help="Several answers to each instruction, ranked, in the place of two.")
-@click.option("--samples", is_flag=True, help="Also copy a few short articles into the folder articles/ beside it.")
+@click.option(
+    "--from-instructions",
+    "way",
+    type=click.Choice(["sample", "directed", "contrast", "revise"]),
+    help="Begin with prompts or an instruction dataset in the place of articles, and make pairs in this way.",
+)
+@click.option("--samples", is_flag=True, help="Also copy a few short articles, or instructions, beside it.")
 @click.option("--training", type=click.Choice(["default", "handbook", "demo"]), help="Write a training in its place.")
-def init(path: Path, *, engine: str, several: bool, samples: bool, training: str | None) -> None:
+def init(path: Path, *, engine: str, several: bool, way: str | None, samples: bool, training: str | None) -> None:
     """Write a commented recipe to start from.
 
     With --training, one for `pairwright train`: our defaults, the run of the LLM Engineer's Handbook, or the demo's.
     """
     from pipeline.starting import SEVERAL, start, start_training
 
-    if several and engine != "offline":
-        what = "the recipe for several answers begins with the offline engine"
-        raise UserError(what, where="--several", remedy="Leave --engine out, and name your models in the recipe")
-    recipe = SEVERAL if several else engine
+    if several and way:
+        what = "--several ranks answers about articles"
+        raise UserError(what, where="--from-instructions", remedy="Give one of the two; `sample` ranks several too")
+    if (several or way) and engine != "offline":
+        what = "this recipe begins with the offline engine"
+        raise UserError(what, where="--engine", remedy="Leave --engine out, and name your models in the recipe")
+    recipe = way or (SEVERAL if several else engine)
     made = start_training(path, training) if training else start(path, recipe, with_samples=samples)
     for written in made:
         _print(str(written))
@@ -336,6 +345,24 @@ def report(run: str, to: Path | None, samples: int, outputs: Path) -> None:
 
     folder = find_run(run, outputs)
     _print(str(write_page(folder, changes=changes_said(folder), samples=samples, to=to)))
+
+
+@cli.command(epilog="pairwright export articles --format alpaca --to pairs.json")
+@click.argument("run")
+@click.option(
+    "--format", "form", required=True, help="trl, trl-standard, alpaca, sharegpt (LLaMA-Factory) or ultrafeedback."
+)
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="A .jsonl, .json or .parquet file.")
+@click.option("--split", help="train or test; by default both, train first.")
+@OUTPUTS
+def export(run: str, *, form: str, to: Path, split: str | None, outputs: Path) -> None:
+    """Write the rows of a run in the format that another trainer reads.
+
+    RUN is a run's folder, or its name, for the last of that name.
+    """
+    from pipeline.exporting import export as write
+
+    _print(write(run, form, to, outputs, split))
 
 
 @cli.command(epilog="pairwright audit org/name@v2026.11.20 --sources articles/")

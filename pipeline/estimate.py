@@ -28,7 +28,7 @@ from pipeline.errors import RecordFailed, UserError
 from pipeline.identity import fraction
 from pipeline.meter import Account, Meter
 from pipeline.recipe import Loaded, Recipe
-from pipeline.records import Chunk, Reply, Request, Spending
+from pipeline.records import Reply, Request, Spending, Unit
 from pipeline.report.forecast import Estimated, Range
 from pipeline.run import (
     WINDOW,
@@ -41,7 +41,7 @@ from pipeline.run import (
     run_identity,
     try_prompts,
 )
-from pipeline.store import CHUNKS, LOGS, Tally, locked, read
+from pipeline.store import LOGS, Tally, locked, units
 from pipeline.window import in_order
 
 T_95 = (
@@ -68,7 +68,8 @@ class _Plan(NamedTuple):
     """What an estimate is about."""
 
     loaded: Loaded
-    chunks: list[Chunk]
+    chunks: list[Unit]
+    """Or tasks."""
     run_id: str
     ledger: Ledger
     home: Path
@@ -92,7 +93,7 @@ def estimate(loaded: Loaded, outputs: Path, sample: int, stream: TextIO) -> Esti
     with locked(home), tempfile.TemporaryDirectory(prefix="pairwright-") as name:
         folder = Path(name)
         prepare(recipe, folder, Tally(), stream)
-        chunks = list(read(folder / CHUNKS, Chunk))
+        chunks = list(units(folder))
         try_prompts(recipe, chunks[0])
         with closing(Ledger(ledger_location(loaded, outputs))) as ledger:
             plan = _Plan(loaded, chunks, run_identity(loaded, folder), ledger, home, sample, stream)
@@ -112,7 +113,7 @@ async def _estimate(plan: _Plan) -> Estimated:
     return _summed(plan, walks, len(drawn), meter, purse.spending() if purse else None)
 
 
-async def _known(chunk: Chunk, plan: _Plan) -> _Walk:
+async def _known(chunk: Unit, plan: _Plan) -> _Walk:
     """How far the ledger alone gets with a chunk."""
     walk = _Walk()
 
@@ -138,7 +139,7 @@ def _draw(plan: _Plan, walks: Sequence[_Walk]) -> list[int]:
             where=str(plan.loaded.path),
             remedy="Ask for some with --sample 10",
         )
-    by_length = sorted(unknown, key=lambda place: (len(plan.chunks[place].text), plan.chunks[place].id))
+    by_length = sorted(unknown, key=lambda place: (plan.chunks[place].length, plan.chunks[place].id))
     start = fraction(plan.recipe.seed, "estimate")
     return sorted(by_length[int((number + start) * len(unknown) / wanted)] for number in range(wanted))
 
@@ -154,11 +155,11 @@ def _announce(plan: _Plan, count: int) -> None:
     )
 
 
-async def _ask_for(chunks: Sequence[Chunk], plan: _Plan, desk: Desk) -> list[_Walk]:
+async def _ask_for(chunks: Sequence[Unit], plan: _Plan, desk: Desk) -> list[_Walk]:
     at_once = sum(engine.in_flight for engine in plan.recipe.engines.values())
     async with connected(plan.recipe, desk) as ask:
 
-        async def work(chunk: Chunk) -> _Walk:
+        async def work(chunk: Unit) -> _Walk:
             walk = _Walk()
 
             async def counted(request: Request) -> Reply:

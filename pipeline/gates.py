@@ -44,7 +44,7 @@ def _items(preference: Preference) -> Iterator[Item]:
     for answers, verdicts in compared.items():
         pair = preference.chosen in answers and preference.rejected in answers
         yield Item(
-            pair=preference.candidates.instruction,
+            pair=preference.candidates.question,
             verdicts=verdicts,
             lengths={answer: len(preference.candidates.answer(answer).text) for answer in sorted(answers)},
             winner=preference.chosen if pair else None,
@@ -78,8 +78,9 @@ GRAVITY: dict[Outlook, int] = {"good": 0, "look": 1, "unfit": 2}
 
 def _short_of(gates: Gates, counts: dict[str, StageCount]) -> Iterator[str]:
     pairs = counts["filter"].kept
-    if pairs < gates.at_least_pairs:
-        yield f"at_least_pairs: {pairs:,} pairs are kept, {gates.at_least_pairs:,} are wanted"
+    if pairs < gates.wanted:
+        name = "at_least_pairs" if gates.exactly is None else "exactly"
+        yield f"{name}: {pairs:,} pairs are kept, {gates.wanted:,} are wanted"
     for stage, name in (("generate", "chunks"), ("judge", "pairs")):
         count = counts[stage]
         share = sum(count.failed.values()) / count.seen if count.seen else 0.0

@@ -114,6 +114,11 @@ class Meter:
         self.used.add(reply)
         self.used_at[Place(request.engine, request.prompt.name)].add(reply)
 
+    def use_anew(self) -> None:
+        """Count what is used from nothing, for a dataset that is made anew; what was paid stays paid."""
+        self.used = Account()
+        self.used_at.clear()
+
     def used_by(self, name: Callable[[Place], str]) -> dict[str, Bill]:
         """What was used, under the names that `name` gives to places, in alphabetical order."""
         sums: dict[str, Account] = defaultdict(Account)

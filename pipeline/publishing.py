@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipeline.errors import GateMissed, UserError
+from pipeline.formats import Layout
 from pipeline.gates import missed_against
 from pipeline.hub.client import Commit, Head, Remote
 from pipeline.hub.delivery import (
@@ -39,7 +40,7 @@ from pipeline.operating import Publish
 from pipeline.recipe import Gates
 from pipeline.report.card import Going, card, check_card
 from pipeline.report.diff import Dataset, Diff, dataset_in, diff, words
-from pipeline.stages.publish import SCHEMA
+from pipeline.stages.publish import schema_of
 from pipeline.store import (
     DATASET,
     MANIFEST,
@@ -228,7 +229,8 @@ def _recipe_without_secrets(folder: Path) -> str:
 
 
 def _parcel(folder: Path, manifest: Manifest, to: Publish, going: Going, scratch: Path, *, replace: bool) -> Parcel:
-    text = card(manifest, _recipe_without_secrets(folder), SCHEMA, going)
+    layout = Layout(manifest.format, of_tasks=manifest.of_tasks)
+    text = card(manifest, _recipe_without_secrets(folder), schema_of(layout), going)
     check_card(text)
     (scratch / CARD).write_text(text, encoding="utf-8")
     data = {f"data/{path.name}": path for path in sorted((folder / DATASET / "data").glob("*.parquet"))}

@@ -32,7 +32,7 @@ from pipeline.identity import digest, fraction
 from pipeline.operating import OPERATING, Night, Notify, Publish
 from pipeline.options import ENVIRONMENT, Options, RecipePath
 from pipeline.prices import no_price
-from pipeline.records import Address, Outlook, Usage
+from pipeline.records import Address, Format, Outlook, Usage
 from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Ranking, Source, known
 from pipeline.strict_yaml import Mapping, Place, dotted, read_mapping
 from pipeline.text.private import Kind
@@ -61,8 +61,11 @@ def _default_ranking() -> Ranking:
 class JudgeSettings(Section):
     """Which answer is chosen and which rejected, and by whom."""
 
-    label: Literal["judge", "extracted"] = "judge"
-    """`judge`: the jury decides; `extracted`: the author's own words are always chosen, a jury only measures."""
+    label: Literal["judge", "extracted", "origin"] = "judge"
+    """`judge`: the jury decides; `extracted`: the author's own words are always chosen, a jury only measures; `origin`:
+    the answer is chosen that its generator meant to be better, a jury measures or, with `agree`, checks."""
+    agree: bool = False
+    """With `label: origin`: drop a pair if the jury settles on the other answer (`jury_disagrees`)."""
     jury: tuple[Annotated[Judge, OneOf("judge")], ...] = ()
     """The judges."""
     policy: Annotated[Policy, OneOf("policy")] = Field(default_factory=_default_policy)
@@ -83,6 +86,8 @@ class JudgeSettings(Section):
     def _someone_decides(self) -> Self:
         if self.label == "judge" and not self.jury:
             raise ValueError("label: judge needs a jury of at least one judge; without one write label: extracted")
+        if self.agree and (self.label != "origin" or not self.jury):
+            raise ValueError("agree needs label: origin, and a jury to agree")
         twice = [name for name, count in Counter(judge.label for judge in self.jury).items() if count > 1]
         if twice:
             raise ValueError(f"two judges are called {twice[0]!r}; give each a `name` of its own")
@@ -117,6 +122,11 @@ class Gates(Section):
 
     at_least_pairs: int = Field(default=1, ge=0)
     """Fewest pairs that are worth publishing."""
+    exactly: int | None = Field(default=None, ge=1)
+    """Pairs that a build has in the end: what is too much goes by a hash of its id (`exactly.surplus`)."""
+    rounds: int = Field(default=1, ge=1, le=100)
+    """Rounds of generation at most: as long as fewer pairs are kept than `exactly` or `at_least_pairs` wants, every
+    chunk or instruction is drawn for again. Earlier rounds are not paid for again."""
     at_most_failed: float = Field(default=1.0, ge=0, le=1)
     """Largest share, of chunks or of pairs to be judged, that may fail."""
     at_least_grounded: float | None = Field(default=None, ge=0, le=1)
@@ -145,6 +155,17 @@ class Gates(Section):
     self_preference: Annotated[tuple[Difference, Difference], AfterValidator(_in_order)] | None = None
     """The same for how much more often than other judges it names its own family's answers; fair is 0, such as
     [-0.1, 0.1]."""
+
+    @model_validator(mode="after")
+    def _enough_is_not_too_much(self) -> Self:
+        if self.exactly is not None and self.at_least_pairs > self.exactly:
+            raise ValueError(f"at_least_pairs, {self.at_least_pairs}, is more than exactly, {self.exactly}")
+        return self
+
+    @property
+    def wanted(self) -> int:
+        """Pairs that a build needs."""
+        return self.at_least_pairs if self.exactly is None else self.exactly
 
 
 Side = Literal["train", "test"]
@@ -183,7 +204,7 @@ class Recipe(Section):
     engines: dict[str, Annotated[Engine, OneOf("engine")]] = Field(min_length=1)
     """Who answers requests, each under a name that other parts refer to."""
     sources: tuple[Annotated[Source, OneOf("source")], ...] = Field(min_length=1)
-    """Where articles come from."""
+    """Where articles, or tasks, come from."""
     chunk: ChunkSettings = ChunkSettings()
     """How articles are cut."""
     generate: Annotated[Generator, OneOf("generator")]
@@ -205,6 +226,10 @@ class Recipe(Section):
     """How it is run unattended."""
     train: Training | None = None
     """What is trained on the dataset, by `pairwright train`; no part of the dataset's identity."""
+    format: Format = "trl"
+    """How the dataset's rows are laid out: `trl` (messages), `trl-standard` (texts), `alpaca` (instruction, input,
+    output, chosen, rejected), `sharegpt` as LLaMA-Factory reads it, `ultrafeedback` (every completion with its score).
+    `pairwright export` writes a run in any other."""
     ledger: str | None = Field(default=None, min_length=1)
     """Where replies are kept: a path, or a database URL without a password (PostgreSQL reads PGPASSWORD itself); by
     default `ledger.sqlite` in the outputs."""
@@ -228,6 +253,38 @@ class Recipe(Section):
             if name in named and engine.cost(Usage(prompt_tokens=1)) is None:
                 raise ValueError(no_price(name, engine.model, engine.provider))
         return budget
+
+    @property
+    def of_tasks(self) -> bool:
+        """Whether its runs work on tasks, and not on chunks of articles."""
+        return self.generate.reads == "tasks"
+
+    @field_validator("generate", mode="after")
+    @classmethod
+    def _reads_what_the_sources_give(cls, generate: Generator, info: ValidationInfo) -> Generator:
+        for number, source in enumerate(info.data.get("sources", ())):
+            if source.gives != generate.reads:
+                fitting = [name for name, part in known("generator").items() if _reads(part) == source.gives]
+                raise ValueError(
+                    f"{_name(generate)} reads {generate.reads}, and sources[{number}], {_name(source)}, gives "
+                    f"{source.gives}. Of {source.gives} make candidates by {', '.join(fitting)}"
+                )
+        return generate
+
+    @field_validator("judge", mode="after")
+    @classmethod
+    def _somebody_can_label(cls, judge: JudgeSettings, info: ValidationInfo) -> JudgeSettings:
+        generate: Generator | None = info.data.get("generate")
+        if generate is None:  # wrong, and reported already
+            return judge
+        if judge.label == "extracted" and generate.reads == "tasks":
+            raise ValueError(f"label: extracted needs an excerpt of an article, and {_name(generate)} cuts none")
+        if judge.label == "origin" and not generate.prefers:
+            raise ValueError(
+                f"label: origin needs a generator that means one answer to be better; {_name(generate)}, "
+                "as it is set, does not: write label: judge, with a jury"
+            )
+        return judge
 
     @field_validator("ledger")
     @classmethod
@@ -290,6 +347,14 @@ def _addressed(value: object) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _addressed(item)
+
+
+def _name(part: Part) -> str:
+    return str(type(part).model_fields["use"].default)
+
+
+def _reads(part: type[Part]) -> str:
+    return part.reads if issubclass(part, Generator) else ""
 
 
 class Loaded(NamedTuple):

@@ -5,9 +5,10 @@ A record's id is a digest of the fields named in its `IDENTITY`. What is left ou
     Article      source_id, title, subtitle, author, link, platform, licence, language: where and under which name
                  it was found. The same text found twice is one article.
     Chunk        text, sentences: they follow from the article and the offsets.
+    Task         source_id, title, author, link, licence: where and under which name it was found.
     Request      engine: the recipe's private name for who answers; prompt: its messages already say everything.
     Answer       model, family, sampling, spans: how a text came about does not make it another text.
-    Candidates   source, prompt, requests: as above.
+    Candidates   source, prompt, requests: as above; preferred: what was meant does not make it another question.
     Preference   verdicts, chosen, rejected, strength, reason, standings, cycle: what was thought of the candidates.
 
 Ids are written beside each record (people grep for them) and compared when it is read back, so that an edited
@@ -121,6 +122,95 @@ class Chunk(Identified):
         if len(self.text) != self.end - self.start:
             raise ValueError(f"{self.start}..{self.end} is not the length of the text, {len(self.text)}")
         return self
+
+    @property
+    def origin(self) -> str:
+        """Id of the record that the split goes by: the article."""
+        return self.article_id
+
+    @property
+    def passage(self) -> str:
+        """What its questions are made from."""
+        return self.text
+
+    @property
+    def length(self) -> int:
+        """Characters that a generator reads."""
+        return len(self.text)
+
+
+class Turn(Record):
+    """One turn of a conversation that was given, which may have used tools."""
+
+    role: Literal["user", "assistant", "call", "result"]
+    """Who speaks; `call`: the assistant to a tool, `result`: the tool."""
+    content: str
+    """What is said."""
+
+
+class Task(Identified):
+    """An instruction as it was given, with what goes before it and beside it, and an answer if one was given."""
+
+    IDENTITY = ("system", "tools", "history", "instruction", "input", "output")
+
+    source_id: str
+    """The id that its source gives it, or the digest of what is asked; decides between train and test."""
+    instruction: str
+    """What is asked."""
+    system: str = ""
+    """System prompt, empty if there is none."""
+    history: tuple[Turn, ...] = ()
+    """The turns before it."""
+    input: str = ""
+    """What the instruction is about, kept apart from it as Alpaca does; empty if there is nothing."""
+    output: str = ""
+    """The answer that was given, empty if there is none."""
+    tools: str = ""
+    """The tools that may be used, as JSON; empty if there are none."""
+    title: str = ""
+    """Title, empty if none is known."""
+    author: str = ""
+    """Who wrote it."""
+    link: str = ""
+    """Where it was published."""
+    licence: str = ""
+    """Licence, as its source states it."""
+
+    @property
+    def origin(self) -> str:
+        """Id of the record that the split goes by: its own."""
+        return self.id
+
+    @property
+    def passage(self) -> str:
+        """What its question is made from: nothing but itself."""
+        return ""
+
+    @property
+    def length(self) -> int:
+        """Characters that a generator reads."""
+        return len(self.question) + len(self.output)
+
+    @property
+    def asked(self) -> str:
+        """Instruction and input, as one turn."""
+        return f"{self.instruction}\n{self.input}" if self.input else self.instruction
+
+    @property
+    def question(self) -> str:
+        """All that an answer answers, as one text: what is asked alone, if nothing goes before it."""
+        turns = [(NAMES[turn.role], turn.content) for turn in self.history]
+        around = [(name, text) for name, text in (("System", self.system), ("Tools", self.tools)) if text]
+        if not turns and not around:
+            return self.asked
+        return "\n\n".join(f"{name}: {text}" for name, text in (*around, *turns, (NAMES["user"], self.asked)))
+
+
+NAMES = {"user": "User", "assistant": "Assistant", "call": "Assistant calls", "result": "Tool"}
+"""How a conversation that is told as one text names who speaks."""
+
+Unit = Chunk | Task
+"""What a generator reads: one unit of a run's work."""
 
 
 Origin = Literal["extracted", "generated", "given"]
@@ -325,17 +415,38 @@ class Candidates(Identified):
     """What is asked."""
     answers: tuple[Answer, ...] = Field(min_length=2)
     """Two or more answers."""
-    source: Chunk
-    """The chunk that it was made from."""
+    source: Chunk | Task
+    """The chunk that it was made from, or the task that it is."""
     prompt: PromptRef
     """Which prompt it was written by."""
     requests: tuple[str, ...]
     """Ids of the requests that it took."""
+    preferred: str | None = None
+    """Id of the answer that its generator means to be the better one; None if it does not say."""
+
+    @model_validator(mode="after")
+    def _prefers_one_of_its_own(self) -> Self:
+        if self.preferred is not None and self.preferred not in self.answer_ids:
+            raise ValueError(f"the preferred answer {self.preferred!r} is none of these")
+        return self
 
     @property
     def chunk_id(self) -> str:
-        """Id of the chunk that it was made from."""
+        """Id of the chunk or the task that it was made from."""
         return self.source.id
+
+    @property
+    def question(self) -> str:
+        """All that its answers answer: of a task also what goes before the instruction and beside it."""
+        return self.source.question if isinstance(self.source, Task) else self.instruction
+
+    @property
+    def reference(self) -> str:
+        """What a judge may check answers against: the passage, or a task's given answer unless that competes."""
+        if isinstance(self.source, Chunk):
+            return self.source.passage
+        competes = any(answer.origin == "given" for answer in self.answers)
+        return "" if competes else self.source.output
 
     @property
     def several(self) -> bool:
@@ -512,7 +623,8 @@ class Ranked(Record):
     reason: str = ""
     """Why nothing was decided: as in Settled for the two answers that should have become the pair; `contradiction`:
     the policy settled on the one that should have been rejected; `cycle`: and there is a chain of wins the other way
-    too; `no_extracted_answer`: no author's words to choose."""
+    too; `no_extracted_answer`: no author's words to choose; `jury_disagrees`: it settled on another answer than the
+    one that was meant to be better."""
     standings: tuple[Standing, ...] = ()
     """As in Preference."""
     cycle: tuple[str, ...] = ()
@@ -638,6 +750,9 @@ class Quality(Record):
         return "unfit" if "unfit" in found else "look" if "look" in found else "good"
 
 
+Format = Literal["trl", "trl-standard", "alpaca", "sharegpt", "ultrafeedback"]
+"""How a dataset's rows are laid out: whose trainer reads them."""
+
 Stage = Literal["ingest", "chunk", "generate", "parse", "draw", "judge", "filter"]
 
 
@@ -660,13 +775,13 @@ class Loss(Record):
 
 
 class Generated(Record):
-    """What a generator made of one chunk."""
+    """What a generator made of one chunk or task."""
 
     candidates: tuple[Candidates, ...]
     """In the order in which they were written."""
     losses: tuple[Loss, ...]
-    """What was written but is of no use (stage `parse`, or `draw` for a further answer), or the chunk itself (stage
-    `generate`)."""
+    """What was written but is of no use (stage `parse`, or `draw` for a further answer), or the chunk or task itself
+    (stage `generate`)."""
     draws: int = 0
     """Further answers that were asked for: each is an answer of some candidates now, or a loss of the stage `draw`."""
 

@@ -15,7 +15,7 @@ from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -26,7 +26,6 @@ from pipeline.records import (
     Address,
     Article,
     Ask,
-    Chunk,
     Decision,
     Generated,
     Loss,
@@ -36,6 +35,7 @@ from pipeline.records import (
     Sampling,
     Settled,
     Showing,
+    Task,
     Usage,
     Verdict,
 )
@@ -55,7 +55,10 @@ class Part(Options):
 
 
 class Source(Part):
-    """Where articles come from."""
+    """Where articles or tasks come from."""
+
+    gives: ClassVar[Literal["articles", "tasks"]] = "articles"
+    """What it gives."""
 
     def fingerprint(self) -> str | None:
         """Digest of all that its articles follow from besides its options and our code; None if only reading can tell.
@@ -64,8 +67,8 @@ class Source(Part):
         """
         return None
 
-    def __call__(self) -> Iterator[Article | Loss]:
-        """Every article, in an order that is the same each time; a Loss for each that cannot be read."""
+    def __call__(self) -> Iterator[Article | Loss] | Iterator[Task | Loss]:
+        """Every article or task, in an order that is the same each time; a Loss for each that cannot be read."""
         raise NotImplementedError
 
 
@@ -166,16 +169,29 @@ class Prompting(Part):
 class Generator(Prompting):
     """A way to get candidate answers."""
 
+    reads: ClassVar[Literal["articles", "tasks"]] = "articles"
+    """What it is made for: chunks of articles, or tasks."""
+
+    @property
+    def prefers(self) -> bool:
+        """Whether it says which of its answers is meant to be the better one."""
+        return False
+
     @property
     def answers_each(self) -> int:
         """Most answers that one instruction gets."""
         return 2
 
-    def rehearse(self, chunk: Chunk) -> None:
-        """Render every prompt once. Raises UserError if the chunk does not reach one. Nothing by default."""
+    @property
+    def calls_each(self) -> int:
+        """Most calls for one chunk or task, if none must be asked again and further answers are left out."""
+        return 1
 
-    async def __call__(self, chunk: Chunk, ask: Ask) -> Generated:
-        """What is made of one chunk. Raises RecordFailed if nothing could be made."""
+    def rehearse(self, unit: Any) -> None:  # a chunk or a task, as `reads` says: a recipe with others is refused
+        """Render every prompt once. Raises UserError if the unit does not reach one. Nothing by default."""
+
+    async def __call__(self, unit: Any, ask: Ask) -> Generated:  # as above
+        """What is made of one chunk or task. Raises RecordFailed if nothing could be made."""
         raise NotImplementedError
 
 

@@ -1,7 +1,7 @@
 """A whole run, in order. The only place where everything meets.
 
-    articles -> chunks          on disk first, so that the run's id and the number of chunks are known
-    chunk -> preferences        one async function, mapped over the chunks in order with a bounded window
+    articles -> chunks          on disk first, so that the run's id and the number of chunks are known; or tasks
+    chunk -> preferences        one async function, mapped over the chunks, or the tasks, in order with a bounded window
     preferences -> dataset      read back one by one; then the gates, and the manifest last
 
 Resuming is re-running: nothing here asks what an earlier start did, the ledger knows what was paid for.
@@ -28,6 +28,7 @@ from pipeline.engines.offline import EMBEDDED
 from pipeline.engines.replay import replaying
 from pipeline.engines.till import Purse
 from pipeline.errors import BudgetSpent, Interrupted, Later, ProviderDown, RecordFailed, UserError
+from pipeline.formats import Layout
 from pipeline.gates import audit_of, missed
 from pipeline.identity import digest
 from pipeline.inputs import inputs_of, remember, remembered
@@ -51,8 +52,11 @@ from pipeline.records import (
     Showing,
     Span,
     Spending,
+    Task,
+    Unit,
 )
 from pipeline.registry import Judge, Workplace, no_budget
+from pipeline.report.answers import write_answers
 from pipeline.report.card import card
 from pipeline.report.page import write_page
 from pipeline.report.progress import Progress
@@ -62,7 +66,7 @@ from pipeline.stages.filter import decide, loss_by
 from pipeline.stages.generate import generate
 from pipeline.stages.ingest import ingest
 from pipeline.stages.judge import judge
-from pipeline.stages.publish import SCHEMA, Wording, with_articles, write_dataset
+from pipeline.stages.publish import Wording, schema_of, with_articles, write_dataset
 from pipeline.store import (
     ARTICLES,
     CHUNKS,
@@ -73,6 +77,7 @@ from pipeline.store import (
     MANIFEST,
     PREFERENCES,
     REQUESTS,
+    TASKS,
     TO_FORGET,
     DatasetFacts,
     Lines,
@@ -83,12 +88,14 @@ from pipeline.store import (
     digests,
     journal,
     locked,
+    origins,
     read,
     sha256_of,
     staging,
+    units,
     write_text,
 )
-from pipeline.whole import decide_on_whole_build, one_at_a_time, spoken
+from pipeline.whole import decide_on_whole_build, keep_exactly, one_at_a_time, spoken
 from pipeline.window import in_order
 from pipeline.witness import Witness
 from prompts import load as load_prompt
@@ -104,6 +111,8 @@ NAMED = 20
 _SONG = "A canary sings in the mine."
 CANARY = Chunk(article_id="canary", start=0, end=len(_SONG), text=_SONG, sentences=(Span(start=0, end=len(_SONG)),))
 """A chunk to rehearse with, where no article is at hand."""
+TASK_CANARY = Task(source_id="canary", instruction="Which canary sings?", output=_SONG)
+"""The same for a recipe about tasks."""
 
 
 class Outcome(NamedTuple):
@@ -179,7 +188,7 @@ def _from_articles(loaded: Loaded, outputs: Path, stream: TextIO, *, wait: bool,
     home = outputs / loaded.recipe.name
     staged, tally = staging(home), Tally()
     prepare(loaded.recipe, staged, tally, stream)
-    try_prompts(loaded.recipe, next(read(staged / CHUNKS, Chunk)))
+    try_prompts(loaded.recipe, next(units(staged)))
     run_id = run_identity(loaded, staged)
     if (done := _as_complete(home / run_id, replay)) is not None:
         shutil.rmtree(staged)
@@ -212,17 +221,14 @@ def _unless(wait: bool) -> list[str]:
 
 
 def prepare(recipe: Recipe, folder: Path, tally: Tally, stream: TextIO) -> None:
-    """Write the articles, their chunks, and what was lost on the way.
+    """Write the articles and their chunks, or the tasks, and what was lost on the way.
 
     Raises:
         UserError: nothing is left to work on.
     """
     named = 0
-    with (
-        Lines(folder / ARTICLES) as articles,
-        Lines(folder / CHUNKS) as chunks,
-        Lines(folder / LOSSES) as losses,
-    ):
+    with ExitStack() as stack, Lines(folder / LOSSES) as losses:
+        files = [stack.enter_context(Lines(folder / name)) for name in _inputs(recipe)]
         for item in ingest(recipe.sources):
             tally.see("ingest")
             if isinstance(item, Loss):
@@ -230,17 +236,27 @@ def prepare(recipe: Recipe, folder: Path, tally: Tally, stream: TextIO) -> None:
                 tally.lose(item)
                 named += _name(item, named, stream)
                 continue
-            articles.write(item)
+            files[0].write(item)
             tally.keep("ingest")
-            _chunk(item, recipe, tally, chunks, losses)
+            if isinstance(item, Task):  # which is not cut
+                tally.see("chunk")
+                tally.keep("chunk")
+            else:
+                _chunk(item, recipe, tally, files[-1], losses)
     if named > NAMED:
         print(f"... and {named - NAMED} more, in {LOSSES}", file=stream)
-    if not chunks.rows:
+    if not files[-1].rows:
+        read_, short = ("instructions", "") if recipe.of_tasks else ("articles", ", none as long as a chunk")
         raise UserError(
-            f"nothing to work on: {articles.rows} articles read, none as long as a chunk",
+            f"nothing to work on: {files[0].rows} {read_} read{short}",
             where=f"recipe {recipe.name!r}",
-            remedy="Look at `sources` and `chunk`, or add articles",
+            remedy=f"Look at `sources`{'' if recipe.of_tasks else ' and `chunk`'}, or add {read_}",
         )
+
+
+def _inputs(recipe: Recipe) -> tuple[str, ...]:
+    """The files that hold what a run works on."""
+    return (TASKS,) if recipe.of_tasks else (ARTICLES, CHUNKS)
 
 
 def _name(item: Loss, named: int, stream: TextIO) -> int:
@@ -262,20 +278,20 @@ def _chunk(article: Article, recipe: Recipe, tally: Tally, chunks: Lines, losses
         tally.lose(remainder)
 
 
-def try_prompts(recipe: Recipe, chunk: Chunk) -> None:
-    """Render every prompt once, with a real chunk: each checks that what it is about reaches the model.
+def try_prompts(recipe: Recipe, unit: Unit) -> None:
+    """Render every prompt once, with a real chunk or task: each checks that what it is about reaches the model.
 
     Raises:
         UserError: it does not.
     """
-    recipe.generate.rehearse(chunk)
+    recipe.generate.rehearse(unit)
     for juror in recipe.judge.jury:
-        juror.rehearse(_canaries(chunk))
+        juror.rehearse(_canaries(unit))
 
 
-def _canaries(chunk: Chunk) -> Showing:
+def _canaries(unit: Unit) -> Showing:
     x, y = Answer(text="The first canary.", origin="given"), Answer(text="The second canary.", origin="given")
-    return Showing(pair="canary", instruction="Which canary sings?", source=chunk.text, x=x, y=y, swapped=False)
+    return Showing(pair="canary", instruction="Which canary sings?", source=unit.passage, x=x, y=y, swapped=False)
 
 
 async def samplings(recipe: Recipe) -> dict[str, Sampling]:
@@ -293,7 +309,7 @@ async def samplings(recipe: Recipe) -> dict[str, Sampling]:
         raise RecordFailed("rehearsal", "nobody is asked")
 
     with suppress(RecordFailed):
-        await recipe.generate(CANARY, note)
+        await recipe.generate(TASK_CANARY if recipe.of_tasks else CANARY, note)
     for juror in recipe.judge.jury:
         with suppress(RecordFailed):
             await juror(_canaries(CANARY), note)
@@ -303,7 +319,7 @@ async def samplings(recipe: Recipe) -> dict[str, Sampling]:
 def run_identity(loaded: Loaded, folder: Path) -> str:
     """Digest of all that decides a run's outcome: version, recipe, prompts, evidence, articles and their chunks."""
     recipe = loaded.recipe
-    files = [sha256_of(folder / name) for name in (ARTICLES, CHUNKS)]
+    files = [sha256_of(folder / name) for name in _inputs(recipe)]
     evidence = [recipe.judge.policy.evidence_digest, *(filter_.evidence_digest for filter_ in recipe.filters)]
     return digest("run", [version("pairwright"), loaded.identity, prompt_versions(recipe), evidence, *files], length=12)
 
@@ -351,6 +367,8 @@ class _UnderWay(NamedTuple):
     purse: Purse | None
     sentinels: Sentinels
     stream: TextIO
+    rounds: int = 1
+    """How often every unit is drawn for."""
 
     def spending(self) -> Spending | None:
         """How much of its budget the run has spent; None if it has none."""
@@ -360,12 +378,12 @@ class _UnderWay(NamedTuple):
 def _build(now: _UnderWay, loaded: Loaded) -> Outcome:
     with closing(now.ledger), journal(now.home, now.ledger.location, now.meter.start):
         _forget_useless_replies(now)  # should the last start have died on the way to it
-        _until_done_or_stopped(now)
-        decide_on_whole_build(now.folder, now.recipe, now.tally)
-        _check_that_somebody_answered(now)
+        now = _until_done_or_stopped(now)
         write_text(now.folder / REQUESTS, "".join(f"{request}\n" for request in now.witness.ids()))
         manifest = _manifest(loaded, now, _write_dataset(now))
-        write_text(now.folder / DATASET / "README.md", card(manifest, loaded.text, SCHEMA))
+        write_answers(now.folder, now.recipe.generate.answers_each if now.recipe.of_tasks else 0)
+        layout = Layout(manifest.format, of_tasks=manifest.of_tasks)
+        write_text(now.folder / DATASET / "README.md", card(manifest, loaded.text, schema_of(layout)))
         manifest = manifest.but(files=digests(now.folder))
         adopt(now.folder, now.home)
         if not now.replay:
@@ -397,10 +415,10 @@ def _forget_useless_replies(now: _UnderWay) -> None:
         mark.unlink()
 
 
-def _until_done_or_stopped(now: _UnderWay) -> None:
+def _until_done_or_stopped(now: _UnderWay) -> _UnderWay:
     outside = signal.getsignal(signal.SIGTERM)
     try:
-        asyncio.run(_map_chunks(now))
+        return asyncio.run(_in_rounds(now))
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         raise Interrupted(
             f"interrupted; every reply that came is kept ({now.meter.paid.calls:,} paid by this start)",
@@ -433,44 +451,66 @@ def _check_that_somebody_answered(now: _UnderWay) -> None:
     raise ProviderDown(what, where=str(now.home), remedy="Check the provider, then start again: nothing is lost")
 
 
-async def _map_chunks(now: _UnderWay) -> None:
-    """Every chunk through `pairs_of`, filed in order."""
+async def _in_rounds(now: _UnderWay) -> _UnderWay:
+    """The build as it is when enough pairs are kept, or the last round is over.
+
+    Each round makes all files anew, from what the ledger has of the rounds before and from other draws: so a start
+    that was killed in any of them ends in the same bytes.
+    """
     this = asyncio.current_task()
     if this is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
-    chunks = read(now.folder / CHUNKS, Chunk)
-    at_once = sum(engine.in_flight for engine in now.recipe.engines.values())
+    prepared, gates = now.tally, now.recipe.gates
     async with _answering(now) as answers:
-        ask = now.witness.watching(answers)
+        for number in range(1, gates.rounds + 1):
+            now.meter.use_anew()
+            now = now._replace(rounds=number, tally=prepared.only("ingest", "chunk"))
+            await _map_chunks(now, now.witness.watching(answers))
+            decide_on_whole_build(now.folder, now.recipe, now.tally)
+            _check_that_somebody_answered(now)
+            kept = now.tally.kept("filter")
+            if kept >= gates.wanted:
+                break
+            if number < gates.rounds:
+                print(f"round {number}: {kept:,} of {gates.wanted:,} pairs; drawing again", file=now.stream)
+    if gates.exactly is not None:
+        keep_exactly(gates.exactly, now.folder, now.recipe, now.tally)
+    return now
 
-        async def work(chunk: Chunk) -> tuple[Pairs, Account] | Later:
-            used = Account()
 
-            async def counted(request: Request) -> Reply:
-                reply = await ask(request)
-                used.add(reply)
-                return reply
+async def _map_chunks(now: _UnderWay, ask: Ask) -> None:
+    """Every chunk or task through `pairs_of`, filed in order."""
+    at_once = sum(engine.in_flight for engine in now.recipe.engines.values())
+    noun = "instructions" if now.recipe.of_tasks else "chunks"
 
-            try:
-                return await pairs_of(chunk, now.recipe, counted), used
-            except Later as later:
-                return later.with_traceback(None)  # which would hold on to the chunk's frames
+    async def work(unit: Unit) -> tuple[Pairs, Account] | Later:
+        used = Account()
 
-        with (
-            _Files(now.folder, now.tally) as files,
-            Progress(now.tally.kept("chunk"), now.tally, now.meter, now.stream, now.spending) as progress,
-        ):
-            late: Counter[str] = Counter()
-            async with aclosing(in_order(work, chunks, at_once, max(WINDOW, at_once))) as done:
-                async for came in done:
-                    if isinstance(came, Later):
-                        late[came.what] += 1
-                        continue
-                    pairs, used = came
-                    files.file(pairs)
-                    progress.step(used)
-            if late:
-                raise _to_be_continued(late, now)
+        async def counted(request: Request) -> Reply:
+            reply = await ask(request)
+            used.add(reply)
+            return reply
+
+        try:
+            return await pairs_of(unit, now.recipe, counted, now.rounds), used
+        except Later as later:
+            return later.with_traceback(None)  # which would hold on to the unit's frames
+
+    with (
+        _Files(now.folder, now.tally) as files,
+        Progress(now.tally.kept("chunk"), now.tally, now.meter, now.stream, now.spending, noun=noun) as progress,
+    ):
+        late: Counter[str] = Counter()
+        async with aclosing(in_order(work, units(now.folder), at_once, max(WINDOW, at_once))) as done:
+            async for came in done:
+                if isinstance(came, Later):
+                    late[came.what] += 1
+                    continue
+                pairs, used = came
+                files.file(pairs)
+                progress.step(used)
+        if late:
+            raise _to_be_continued(late, now)
 
 
 def _to_be_continued(late: Counter[str], now: _UnderWay) -> Later:
@@ -582,7 +622,7 @@ async def _connect(recipe: Recipe, desk: Desk, stack: AsyncExitStack) -> _Lines:
 
 
 class Pairs(NamedTuple):
-    """All that one chunk came to."""
+    """All that one chunk or task came to."""
 
     candidates: int
     """Candidates that were written."""
@@ -596,9 +636,9 @@ class Pairs(NamedTuple):
     """What did not go on, of whatever stage."""
 
 
-async def pairs_of(chunk: Chunk, recipe: Recipe, ask: Ask) -> Pairs:
-    """The one record's walk: a chunk in, its preferences and what the filters say of them out."""
-    generated = await generate(chunk, recipe.generate, ask)
+async def pairs_of(unit: Unit, recipe: Recipe, ask: Ask, rounds: int = 1) -> Pairs:
+    """The one record's walk: a chunk or task in, its preferences and what the filters say of them out."""
+    generated = await generate(unit, recipe.generate, ask, rounds)
     judged = await asyncio.gather(
         *(
             judge(candidates, recipe.judge, recipe.seed, ask, place)
@@ -628,8 +668,9 @@ class _Files:
         self._preferences = self._stack.enter_context(Lines(self._folder / PREFERENCES))
         self._decisions = self._stack.enter_context(Lines(self._folder / DECISIONS))
         self._losses = self._stack.enter_context(Lines(self._folder / LOSSES))
-        for loss in read(self._folder / LOSSES, Loss):  # those of the articles; the file takes this one's place
-            self._losses.write(loss)
+        for loss in read(self._folder / LOSSES, Loss):  # those of the sources; the file takes this one's place
+            if loss.stage in ("ingest", "chunk"):
+                self._losses.write(loss)
         return self
 
     def __exit__(
@@ -662,9 +703,12 @@ class _Files:
 
 def _write_dataset(now: _UnderWay) -> DatasetFacts:
     left = (item.preference for item in spoken(now.folder, now.recipe) if item.kept)
-    pairs = with_articles(left, read(now.folder / ARTICLES, Article))
+    pairs = with_articles(left, origins(now.folder))
     jury = {juror.label: _wording(juror) for juror in now.recipe.judge.jury}
-    return write_dataset(now.folder / DATASET, pairs, now.home.name, now.recipe.split, now.recipe.mask, jury=jury)
+    layout = Layout(now.recipe.format, of_tasks=now.recipe.of_tasks)
+    return write_dataset(
+        now.folder / DATASET, pairs, now.home.name, now.recipe.split, now.recipe.mask, jury=jury, layout=layout
+    )
 
 
 def _wording(juror: Judge) -> Wording:
@@ -692,6 +736,8 @@ def _manifest(loaded: Loaded, now: _UnderWay, facts: DatasetFacts) -> Manifest:
         embedded=any(engine.provider == EMBEDDED for engine in recipe.engines.values()),
         prompts=prompt_versions(recipe),
         counts=counts,
+        of_tasks=recipe.of_tasks,
+        format=recipe.format,
         dataset=facts,
         bill=bill,
         by_stage=now.meter.used_by(_stages(recipe)),

@@ -4,10 +4,12 @@
         recipe.yaml             the recipe as it was written
         1-articles.jsonl        Article
         2-chunks.jsonl          Chunk
+        2-tasks.jsonl           Task, in the place of the two above, for a recipe whose sources give instructions
         3-preferences.jsonl     Preference: candidates, verdicts, and what they amount to
         4-decisions.jsonl       Decision
         5-losses.jsonl          Loss: whatever did not go on, and why
         6-requests.txt          ids of all requests that the build rests on
+        answers.md              questions and their answers Q, A1..Ak, where a generator draws several to a task
         dataset/                README.md and Parquet, as `datasets.load_dataset` opens it
         run.json                Manifest: written last, so that it stands for a complete run
         changes.json            Changes: what is different from the build before, and what gates say of that
@@ -43,10 +45,12 @@ from typing import IO, Any, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import ProviderDown, UserError, did_you_mean
-from pipeline.records import Audit, Bill, Loss, Quality, Record, Stage
+from pipeline.records import Article, Audit, Bill, Chunk, Format, Loss, Quality, Record, Stage, Task, Unit
 
 ARTICLES = "1-articles.jsonl"
 CHUNKS = "2-chunks.jsonl"
+TASKS = "2-tasks.jsonl"
+ANSWERS = "answers.md"
 PREFERENCES = "3-preferences.jsonl"
 DECISIONS = "4-decisions.jsonl"
 LOSSES = "5-losses.jsonl"
@@ -173,6 +177,16 @@ def read(path: Path, kind: type[R]) -> Iterator[R]:
                 raise UserError(what, where=f"{path}:{number}", remedy="Start the run again") from error
 
 
+def units(folder: Path) -> Iterator[Unit]:
+    """What a run works on, one at a time: its chunks, or its tasks. Raises as `read`."""
+    yield from read(folder / TASKS, Task) if (folder / TASKS).exists() else read(folder / CHUNKS, Chunk)
+
+
+def origins(folder: Path) -> Iterator[Article | Task]:
+    """What its units come from, and the split goes by: articles, or the tasks themselves. Raises as `read`."""
+    yield from read(folder / TASKS, Task) if (folder / TASKS).exists() else read(folder / ARTICLES, Article)
+
+
 def sha256_of(path: Path) -> str:
     """Digest of a file's bytes."""
     with path.open("rb") as file:
@@ -246,6 +260,10 @@ class Manifest(Record):
     """Version of each prompt, by name."""
     counts: dict[str, StageCount]
     """What came into each stage and where it went."""
+    of_tasks: bool = False
+    """Whether it worked on tasks, and not on chunks of articles; then each counts as one chunk."""
+    format: Format = "trl"
+    """Which format the dataset's rows have."""
     dataset: DatasetFacts
     """What came out."""
     audit: Audit
@@ -320,6 +338,14 @@ class Tally:
     def lose(self, loss: Loss) -> None:
         """A record that goes no further."""
         self._lost[loss.stage, loss.fate][loss.code] += 1
+
+    def only(self, *stages: Stage) -> Tally:
+        """A tally that begins with the counts of these stages."""
+        begun = Tally()
+        begun._seen.update({stage: self._seen[stage] for stage in stages})
+        begun._kept.update({stage: self._kept[stage] for stage in stages})
+        begun._lost.update({key: Counter(codes) for key, codes in self._lost.items() if key[0] in stages})
+        return begun
 
     def kept(self, stage: Stage) -> int:
         """Records that went on so far."""

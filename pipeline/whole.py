@@ -6,16 +6,17 @@ but what the filter itself remembers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from filters.exactly import Exactly
 from filters.held_out import HeldOut
 from pipeline.recipe import Recipe
-from pipeline.records import Article, Decision, Loss, Preference
+from pipeline.records import Decision, Loss, Preference
 from pipeline.registry import Filter
 from pipeline.stages.filter import Spoken, decide_on_whole, loss_by, side_by_side
-from pipeline.store import ARTICLES, DECISIONS, LOSSES, PREFERENCES, Lines, Tally, read
+from pipeline.store import DECISIONS, LOSSES, PREFERENCES, Lines, Tally, origins, read
 
 
 def one_at_a_time(recipe: Recipe) -> list[Filter]:
@@ -31,8 +32,17 @@ def spoken(folder: Path, recipe: Recipe) -> Iterator[Spoken]:
 
 def decide_on_whole_build(folder: Path, recipe: Recipe, tally: Tally) -> None:
     """Adds the decisions and the losses of the filters that must see the whole build to its files and counts."""
+    _decide((*(it for it in recipe.filters if it.whole), *_apart(folder, recipe)), folder, recipe, tally)
+
+
+def keep_exactly(pairs: int, folder: Path, recipe: Recipe, tally: Tally) -> None:
+    """Drops of the pairs that are left what is more than so many, with a decision and a loss as any filter does."""
+    _decide((Exactly(pairs=pairs),), folder, recipe, tally)
+
+
+def _decide(filters: Iterable[Filter], folder: Path, recipe: Recipe, tally: Tally) -> None:
     found: list[Loss] = []
-    for filter_ in (*(it for it in recipe.filters if it.whole), *_apart(folder, recipe)):
+    for filter_ in filters:
         with Lines(folder / DECISIONS) as file:
             for item in decide_on_whole(filter_, lambda: spoken(folder, recipe)):
                 for decision in item.decisions:
@@ -46,8 +56,7 @@ def _apart(folder: Path, recipe: Recipe) -> Iterator[Filter]:
     """The filter that the split itself asks for."""
     split = recipe.split
     if split.test and split.apart is not None:
-        articles = read(folder / ARTICLES, Article)
-        held_out = frozenset(article.id for article in articles if split.side(article.source_id) == "test")
+        held_out = frozenset(item.id for item in origins(folder) if split.side(item.source_id) == "test")
         yield HeldOut(articles=held_out, likeness=split.apart)
 
 

@@ -430,7 +430,7 @@ def test_the_order_of_judges_and_filters_is_part_of_the_identity() -> None:
 def test_every_ready_recipe_is_right_as_it_stands(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     loaded = load(path)
-    assert loaded.recipe.judge.jury
+    assert loaded.recipe.judge.jury or loaded.recipe.judge.label == "origin"
     assert loaded.recipe.filters
     assert loaded.text == path.read_text(encoding="utf-8")
 

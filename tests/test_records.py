@@ -47,6 +47,8 @@ from pipeline.records import (
     Span,
     Spending,
     Standing,
+    Task,
+    Turn,
     Usage,
     Verdict,
 )
@@ -70,6 +72,11 @@ CHUNKS = st.builds(
         article_id=article_id, start=start, end=start + len(text), text=text, sentences=sentences
     ),
     IDS, COUNT, TEXT, _tuples(SPANS),
+)  # fmt: skip
+TURNS = st.builds(Turn, content=TEXT)
+TASKS = st.builds(
+    Task, source_id=TEXT, instruction=TEXT, system=TEXT, history=_tuples(TURNS), input=TEXT, output=TEXT, tools=TEXT,
+    title=TEXT, author=TEXT, link=TEXT, licence=TEXT,
 )  # fmt: skip
 SAMPLINGS = st.builds(
     Sampling,
@@ -96,7 +103,12 @@ AGREEMENTS = st.builds(Agreement, judges=st.tuples(TEXT, TEXT), share=st.none() 
 USAGES = st.builds(Usage, prompt_tokens=COUNT, cached_tokens=COUNT, completion_tokens=COUNT)
 ANSWERS = st.builds(Answer, text=TEXT, model=TEXT, family=TEXT, sampling=st.none() | SAMPLINGS, spans=_tuples(SPANS))
 CANDIDATES = st.builds(
-    Candidates, instruction=TEXT, answers=_tuples(ANSWERS, 2), source=CHUNKS, prompt=PROMPTS, requests=_tuples(IDS)
+    Candidates,
+    instruction=TEXT,
+    answers=_tuples(ANSWERS, 2),
+    source=CHUNKS | TASKS,
+    prompt=PROMPTS,
+    requests=_tuples(IDS),
 )
 VERDICTS = st.builds(Verdict, judge=TEXT, model=TEXT, x=IDS, y=IDS, reason=TEXT, requests=_tuples(IDS))
 STANDINGS = st.builds(Standing, answer=IDS, score=st.none() | NUMBER, won=COUNT, lost=COUNT, undecided=COUNT)
@@ -109,6 +121,8 @@ STRATEGIES: dict[type[Record], st.SearchStrategy[Any]] = {
         Article, source_id=TEXT, title=TEXT, text=TEXT, author=TEXT, link=TEXT, platform=TEXT, licence=TEXT
     ),
     Chunk: CHUNKS,
+    Turn: TURNS,
+    Task: TASKS,
     Sampling: SAMPLINGS,
     Message: MESSAGES,
     PromptRef: PROMPTS,
@@ -165,6 +179,7 @@ STRATEGIES: dict[type[Record], st.SearchStrategy[Any]] = {
 MAKES_IT_WHAT_IT_IS: dict[type[Identified], Callable[[Any], object]] = {
     Article: lambda article: article.text,
     Chunk: lambda chunk: (chunk.article_id, chunk.start, chunk.end),
+    Task: lambda task: (task.system, task.tools, task.history, task.instruction, task.input, task.output),
     Request: lambda request: (
         request.model, request.provider, request.messages, request.sampling, request.response_schema, request.labels,
         request.draw, request.attempt,
@@ -173,7 +188,7 @@ MAKES_IT_WHAT_IT_IS: dict[type[Identified], Callable[[Any], object]] = {
     Candidates: lambda candidates: (
         candidates.instruction,
         sorted((answer.text, answer.origin) for answer in candidates.answers),
-        MAKES_IT_WHAT_IT_IS[Chunk](candidates.source),
+        MAKES_IT_WHAT_IT_IS[type(candidates.source)](candidates.source),
     ),
     Preference: lambda preference: MAKES_IT_WHAT_IT_IS[Candidates](preference.candidates),
 }  # fmt: skip
@@ -302,7 +317,7 @@ def test_a_line_whose_id_is_another_records_is_refused(kind: type[Identified], d
         kind.model_validate_json(json.dumps(edited))
 
 
-@given(STRATEGIES[Preference], st.sampled_from(["instruction", "answer", "article"]))
+@given(STRATEGIES[Preference], st.sampled_from(["instruction", "answer", "source"]))
 @unhurried
 def test_an_edited_text_deep_in_a_line_is_refused(preference: Preference, where: str) -> None:
     line = json.loads(preference.model_dump_json())
@@ -311,8 +326,9 @@ def test_an_edited_text_deep_in_a_line_is_refused(preference: Preference, where:
             line["candidates"]["instruction"] += "x"
         case "answer":
             line["candidates"]["answers"][0]["text"] += "x"
-        case "article":
-            line["candidates"]["source"]["article_id"] += "x"
+        case "source":
+            source = line["candidates"]["source"]
+            source["article_id" if "article_id" in source else "instruction"] += "x"
     with pytest.raises(ValidationError, match="it was edited"):
         Preference.model_validate_json(json.dumps(line))
 

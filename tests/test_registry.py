@@ -37,8 +37,15 @@ SAMPLE: dict[str, object] = {
 }
 """A value for each option that parts need; one that is new goes here."""
 
-SAMPLES: dict[str, dict[str, object]] = {"articles": {"path": "articles.json"}}
+SAMPLES: dict[str, dict[str, object]] = {
+    "articles": {"path": "articles.json"},
+    "instructions": {"path": "tasks.json"},
+    "contrast": {"weak": "writer"},
+}
 """The same for parts that need one of several options."""
+
+OF_TASKS = {"instructions", "sample", "directed", "contrast", "revise"}
+"""Parts that are for tasks, and fit no recipe about articles."""
 
 REGISTERED = [(kind, name) for kind in PARTS for name in known(kind)]
 
@@ -151,6 +158,10 @@ def _recipe_with(kind: str, part: dict[str, object]) -> dict[str, Any]:
         "generate": {"use": "triples", "engine": "writer"},
         "judge": {"label": "extracted"},
     }
+    if part["use"] in OF_TASKS:
+        recipe["sources"] = [{"use": "instructions", "path": "a"}]
+        recipe["generate"] = {"use": "sample", "engine": "writer"}
+        recipe["judge"] = {"jury": [{"use": "pairwise", "engine": "writer"}]}
     match kind:
         case "source":
             recipe["sources"] = [part]

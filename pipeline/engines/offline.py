@@ -3,7 +3,7 @@
 It is for the demo, for tests and for trying a recipe. It reads the same messages that a model would be sent and
 answers in the same JSON, so that every other part of a run is the real one: an instruction from the passage's own key
 phrases, sentence numbers for the excerpt, a dull summary as the generated answer, other dull ones as further answers
-(each draw another), a verdict by what can be measured.
+(each draw another), a given answer in another manner, a verdict by what can be measured.
 It knows nothing, and a dataset made by it teaches nothing: the summary, the dataset card and the docs say so.
 """
 
@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, JsonValue
 
+from pipeline.engines.rewriting import corrected, rewritten
 from pipeline.errors import UserError
 from pipeline.identity import fraction
 from pipeline.prices import Billing
@@ -166,7 +167,9 @@ async def _ask(request: Request) -> Reply:
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     form = request.response_schema
     name = form.name if form else "label" if request.labels else None
-    if name is None:
+    if name is None and (other := rewriting(messages[-1]["content"], request.draw)) is not None:
+        text = other
+    elif name is None:
         text = further_answer(messages[-1]["content"], request.draw, request.sampling.temperature)
     else:
         text = answer_messages(messages, name, form.json_schema if form else {})
@@ -245,6 +248,15 @@ def further_answer(asked: str, draw: int = 0, temperature: float | None = None) 
     ]
     text = ("" if chinese else " ").join(parts)
     return text[0].upper() + text[1:]
+
+
+def rewriting(asked: str, draw: int = 0) -> str | None:
+    """The answer in a prompt that asks for it in another manner, or corrected; None if the prompt is no such one."""
+    parts = _fenced(asked)
+    if not {"question", "answer"} <= set(parts):
+        return None
+    manner = parts.get("manner")
+    return corrected(parts["answer"], draw) if manner is None else rewritten(parts["answer"], manner, draw)
 
 
 def _subject(instruction: str) -> str:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, pairwise
-from typing import Annotated, Literal, NamedTuple, Self
+from itertools import pairwise
+from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.asking import Asked, ask_until_read, read_cut_json, read_json, request_to
 from pipeline.errors import RecordFailed
-from pipeline.identity import digest
+from pipeline.generators.draws import Further, Temperature, draw, failed_draws, mark, same_answers
 from pipeline.options import EngineName, PromptName
 from pipeline.records import (
     Address,
@@ -36,11 +36,10 @@ from pipeline.records import (
     ResponseSchema,
     Sampling,
     Span,
+    Unit,
 )
 from pipeline.registry import Generator, register
 from prompts import render
-
-Temperature = Annotated[float, Field(ge=0, le=2)]
 
 
 class Triple(BaseModel):
@@ -182,19 +181,19 @@ class Triples(Generator):
         sentences = [span.of(chunk.text) for span in chunk.sentences]
         return render(self.prompt, must_show=sentences, sentences=sentences, per_chunk=self.per_chunk)
 
-    def render_answer(self, instruction: str, chunk: Chunk) -> Rendered:
+    def render_answer(self, instruction: str, chunk: Unit) -> Rendered:
         """The prompt for a further answer.
 
         Raises:
             UserError: the instruction, or the passage if it is to be shown, is not in it.
         """
-        passage = chunk.text if self.show_passage else ""
+        passage = chunk.passage if self.show_passage else ""
         return render(
             self._answer_prompt,
             must_show=(instruction, passage),
             instruction=instruction,
             passage=passage,
-            fence=_mark(passage),
+            fence=mark(passage),
         )
 
     def rehearse(self, chunk: Chunk) -> None:
@@ -236,7 +235,7 @@ class Triples(Generator):
     async def _draw_for(self, candidates: Candidates, ask: Ask) -> _Drawn:
         rendered = self.render_answer(candidates.instruction, candidates.source)
         draws = [
-            _draw(request, author.family, ask, self.attempts)
+            draw(request, author.family, ask, self.attempts)
             for author in self._authors
             for request in self._requests(author, rendered)
         ]
@@ -250,13 +249,6 @@ class Triples(Generator):
             numbers[sampling] += 1
 
 
-class _Further(NamedTuple):
-    """A further answer, and the requests that it took."""
-
-    answer: Answer
-    requests: tuple[str, ...]
-
-
 class _Drawn(NamedTuple):
     """Candidates with their further answers, and those that came to nothing."""
 
@@ -264,21 +256,7 @@ class _Drawn(NamedTuple):
     losses: tuple[Loss, ...]
 
 
-async def _draw(request: Request, family: str, ask: Ask, attempts: int) -> _Further | RecordFailed:
-    """A further answer, or why there is none: one that failed costs its instruction nothing else."""
-    try:
-        asked = await ask_until_read(str.strip, request, ask, attempts)
-    except RecordFailed as failure:
-        return failure
-    if asked.value is None:  # a refusal stays in the ledger, as above
-        return RecordFailed(asked.code, asked.detail, () if asked.code == "refused" else asked.requests)
-    answer = Answer(
-        text=asked.value, origin="generated", model=asked.reply.model, family=family, sampling=request.sampling
-    )
-    return _Further(answer, asked.requests)
-
-
-def _joined(candidates: Candidates, outcomes: Sequence[_Further | RecordFailed]) -> _Drawn:
+def _joined(candidates: Candidates, outcomes: Sequence[Further | RecordFailed]) -> _Drawn:
     """The candidates with every answer that says something new; the first of equal texts stays."""
     answers = {answer.text: answer for answer in reversed(candidates.answers)}
     failures: dict[int, RecordFailed] = {}
@@ -293,34 +271,11 @@ def _joined(candidates: Candidates, outcomes: Sequence[_Further | RecordFailed])
             same.append(number)
     further = [answer for answer in answers.values() if answer not in candidates.answers]
     joined = candidates.but(answers=(*candidates.answers, *further), requests=tuple(requests))
-    return _Drawn(joined, (*_failed(joined.id, failures), *_same(joined.id, same)))
-
-
-def _failed(record: str, failures: dict[int, RecordFailed]) -> Iterator[Loss]:
-    for number, failure in failures.items():
-        yield Loss(
-            stage="draw",
-            record=f"{record}/{number}",
-            fate="failed",
-            code=failure.code,
-            detail=failure.detail,
-            requests=failure.requests,
-        )
-
-
-def _same(record: str, numbers: Iterable[int]) -> Iterator[Loss]:
-    for number in numbers:
-        yield Loss(stage="draw", record=f"{record}/{number}", fate="dropped", code="same_answer")
+    return _Drawn(joined, (*failed_draws(joined.id, failures), *same_answers(joined.id, same)))
 
 
 def _repeated(record: str) -> Loss:
     return Loss(stage="parse", record=record, fate="dropped", code="repeated")
-
-
-def _mark(passage: str) -> str:
-    """A mark for the fence around the passage: it stands nowhere in it, so that no passage can close its own fence."""
-    marks = (digest("fence", [passage, turn], length=8) for turn in count())
-    return next(mark for mark in marks if mark not in passage)
 
 
 Written = list[Triple | RecordFailed]

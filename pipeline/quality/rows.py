@@ -2,7 +2,8 @@
 
     prompt, chosen, rejected                     TRL: texts, or lists of messages ({role, content} or {from, value})
     chosen, rejected                             TRL with the prompt inside: what both begin with, up to an answer
-    instruction, input, chosen, rejected         Alpaca with two answers
+    prompt (text), chosen, rejected (messages)    UltraFeedback: the turns that both sides begin with are the prompt
+    instruction, input, chosen, rejected         Alpaca with two answers; `history` holds pairs of turns
     conversations, chosen, rejected, system      ShareGPT, as LLaMA-Factory reads it
     question | query | instruction for `prompt`, and `<side>_response` or `response_<side>` for a side
 
@@ -30,11 +31,14 @@ PROMPTS = ("prompt", "question", "query", "conversations", "messages", "instruct
 SIDES = ("{}", "{}_response", "response_{}", "{}_answer", "answer_{}")
 """What the column of a chosen or rejected answer may be called."""
 
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"} | {
+    "function_call": "call",
+    "observation": "tool",
+}
 """Roles, and what ShareGPT calls them."""
 
-TEXTS = ["prompt", "chosen", "rejected"]
-"""The columns of our own datasets that hold texts."""
+TEXTS = ("prompt", "conversations", "instruction", "input", "history", "system", "chosen", "rejected")
+"""The columns of our own datasets that hold texts, in whatever layout."""
 
 READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 """Files that can be read, by their ending."""
@@ -102,7 +106,9 @@ def read_parquet(folder: Path) -> Iterator[Row]:
     """Every row of a dataset that a run has just written: `data/<split>-*.parquet`."""
     for path in sorted((folder / "data").glob("*.parquet"), reverse=True):  # train before test
         split = path.name.partition("-")[0]
-        rows = (row for batch in pq.ParquetFile(path).iter_batches(columns=TEXTS) for row in batch.to_pylist())
+        file = pq.ParquetFile(path)
+        columns = [name for name in TEXTS if name in file.schema_arrow.names]
+        rows = (row for batch in file.iter_batches(columns=columns) for row in batch.to_pylist())
         for index, raw in enumerate(rows):
             yield row_of(raw, f"{split}[{index}]", split, str(folder))
 
@@ -143,8 +149,8 @@ def row_of(raw: Mapping[str, Any], place: str, split: str, dataset: str) -> Row:
     chosen, rejected = (_side(raw, side, dataset) for side in ("chosen", "rejected"))
     first, second = _turns(chosen), _turns(rejected)
     before = _prompt(raw)
-    if before is None:
-        before = _shared(first, second)
+    if before is None or (len(before) == 1 and len(first) > 1):  # the prompt told as one text, and again in turns
+        before = _shared(first, second) or before or []
     turns = [f"{role}: {text}" for role, text in before] if len(before) > 1 else [text for _, text in before]
     asked = next((text for role, text in reversed(before) if role == "user"), "")
     return Row(place, split, "\n".join(turns), asked, _answer(first, before), _answer(second, before))
@@ -186,11 +192,17 @@ def _prompt(raw: Mapping[str, Any]) -> Turns | None:
     if isinstance(value, str):
         more = raw.get("input") if column == "instruction" else None
         value = f"{value}\n{more}" if isinstance(more, str) and more else value
-        before: Turns = [("user", value)]
+        before: Turns = [*_history(raw.get("history")), ("user", value)]
     else:
         before = _turns(value)
     system = raw.get("system")
     return [("system", system), *before] if isinstance(system, str) and system else before
+
+
+def _history(value: Any) -> Turns:
+    """Alpaca's earlier turns: pairs of what was asked and answered."""
+    pairs = [pair for pair in value if isinstance(pair, list | tuple)] if isinstance(value, list) else []
+    return [turn for asked, answered in pairs for turn in (("user", asked), ("assistant", answered))]
 
 
 def _shared(first: Turns, second: Turns) -> Turns:

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from pipeline.records import Audit, Quality
 from pipeline.report.diff import Diff, table
 from pipeline.report.quality import worth
-from pipeline.report.summary import NO_MODEL, behaviour, stages, strengths
+from pipeline.report.summary import NO_MODEL, behaviour, origins, stages, strengths
 from pipeline.report.words import dollars, listed, usd
 from pipeline.store import DatasetFacts, Manifest
 
@@ -31,6 +31,16 @@ LICENCES = frozenset({
 })
 # fmt: on
 """Licences that the Hub knows by name; any other is `other`, and stands in the text."""
+
+
+LAYOUTS = {
+    "trl": "`prompt`, `chosen` and `rejected` are conversational, as TRL's DPOTrainer reads them.",
+    "trl-standard": "`prompt`, `chosen` and `rejected` are texts, as TRL's DPOTrainer reads them.",
+    "alpaca": "`instruction`, `input`, `output`, `chosen` and `rejected` are texts, as Alpaca has them.",
+    "sharegpt": "`conversations`, `chosen`, `rejected`, `system` and `tools` are ShareGPT's, for LLaMA-Factory.",
+    "ultrafeedback": "`prompt`, `chosen` and `rejected` are UltraFeedback's; `completions` holds every answer.",
+}
+"""What each format is."""
 
 
 class Going(NamedTuple):
@@ -85,7 +95,14 @@ def _data(manifest: Manifest, schema: pa.Schema | None, going: Going) -> Dataset
         tags=["preference", "dpo", "trl", "synthetic"],
         source_datasets=["original"],
         size_categories=next((name for bound, name in SIZES if manifest.dataset.rows < bound), "n>1M"),
-        configs=[{"config_name": "default", "data_files": _data_files(manifest.dataset)}],
+        # datasets caches a folder's rows under its name and this: without the run, another run's rows would come back
+        configs=[
+            {
+                "config_name": "default",
+                "description": f"run {manifest.run_id}",
+                "data_files": _data_files(manifest.dataset),
+            }
+        ],
         dataset_info=_info(manifest.dataset, schema) if schema else None,
     )
 
@@ -138,9 +155,9 @@ def _head(manifest: Manifest) -> str:
     data = manifest.dataset
     return (
         f"# {manifest.name}\n\n{warning}"
-        f"{data.rows:,} preference pairs (prompt, chosen, rejected) from {data.articles:,} articles: {data.train:,} to "
-        f"train on and {data.test:,} held out, split by article.\n\n"
-        "`prompt`, `chosen` and `rejected` are conversational, as TRL's DPOTrainer reads them. An extracted answer is "
+        f"{data.rows:,} preference pairs (prompt, chosen, rejected) from {data.articles:,} {origins(manifest)}: "
+        f"{data.train:,} to train on and {data.test:,} held out, split by {origins(manifest).removesuffix('s')}.\n\n"
+        f"{LAYOUTS[manifest.format]} An extracted answer is "
         "cut from its article, character by character, at `extracted_spans`; `candidates` says how many answers "
         "competed, and `votes` holds every verdict between the two that became the pair, with the judge's model, "
         "prompt and temperature."

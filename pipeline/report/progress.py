@@ -29,8 +29,14 @@ class Progress:
         meter: Meter,
         stream: TextIO = sys.stderr,
         spending: Callable[[], Spending | None] = lambda: None,
+        *,
+        noun: str = "chunks",
     ) -> None:
-        """Args: chunks in all; where records and calls are counted; where to write; how much of a budget is spent."""
+        """Args: chunks in all; where records and calls are counted; where to write; how much of a budget is spent.
+
+        `noun` is what the run works on.
+        """
+        self._noun = noun
         self._tally, self._meter, self._stream, self._spending = tally, meter, stream, spending
         self._plain = not stream.isatty()
         self._bar = tqdm(
@@ -39,7 +45,7 @@ class Progress:
             file=stream,
             disable=self._plain,
             dynamic_ncols=True,
-            bar_format="{n_fmt}/{total_fmt} chunks, {remaining} left{postfix} |{bar}|",
+            bar_format="{n_fmt}/{total_fmt} " + noun + ", {remaining} left{postfix} |{bar}|",
         )
         self._began = self._spoke = time.monotonic()
         self._total, self._done, self._done_cost = total, 0, Account()
@@ -80,7 +86,7 @@ class Progress:
             return
         self._spoke = now
         left = (now - self._began) / self._done * (self._total - self._done)
-        line = f"{self._done}/{self._total} chunks, {duration(left)} left, {self._counts()}"
+        line = f"{self._done}/{self._total} {self._noun}, {duration(left)} left, {self._counts()}"
         print(line, file=self._stream, flush=True)
 
     def __exit__(

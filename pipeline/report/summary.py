@@ -28,6 +28,10 @@ STAGES = {
 """What goes on from each stage."""
 
 
+OF_TASKS = {"ingest": "instructions", "generate": "answered", "draw": "answers drawn"}
+"""The same where instructions were given, which are not cut."""
+
+
 def summary(manifest: Manifest, folder: Path, paid: Bill, checks: Bill, spending: Spending | None = None) -> str:
     """The funnel from articles to pairs, the bill, and where the dataset is."""
     return "\n".join(_lines(manifest, folder, [*_bill(manifest, paid, checks), *_budget(spending)]))
@@ -44,7 +48,8 @@ def _lines(manifest: Manifest, folder: Path, bill: list[str]) -> Iterator[str]:
     if used.cached_tokens:
         yield f"prompts: {used.prompt_tokens:,} tokens, {used.cached_tokens / used.prompt_tokens:.0%} of them cached"
     data = manifest.dataset
-    yield f"dataset: {folder / DATASET} ({data.train:,} train, {data.test:,} test, {data.articles:,} articles)"
+    rows = f"{data.train:,} train, {data.test:,} test, {data.articles:,} {origins(manifest)}"
+    yield f"dataset: {folder / DATASET} ({rows})"
     for name, judge in manifest.audit.judges.items():
         yield f"judge {name}: {behaviour(judge)}"
     yield from strengths(manifest.audit)
@@ -58,7 +63,14 @@ def _lines(manifest: Manifest, folder: Path, bill: list[str]) -> Iterator[str]:
 def stages(manifest: Manifest) -> dict[str, str]:
     """What goes on from each stage; of further answers nothing is said where none were asked for."""
     drawn = "draw" in manifest.counts and manifest.counts["draw"].seen  # older builds do not count them
-    return {stage: name for stage, name in STAGES.items() if stage != "draw" or drawn}
+    names = STAGES | OF_TASKS if manifest.of_tasks else STAGES
+    left_out = {"" if drawn else "draw", "chunk" if manifest.of_tasks else ""}
+    return {stage: name for stage, name in names.items() if stage not in left_out}
+
+
+def origins(manifest: Manifest) -> str:
+    """What its rows come from."""
+    return "instructions" if manifest.of_tasks else "articles"
 
 
 def _bill(manifest: Manifest, paid: Bill, checks: Bill) -> Iterator[str]:

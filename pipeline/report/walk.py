@@ -19,9 +19,11 @@ from pipeline.records import (
     Loss,
     Preference,
     Span,
+    Task,
+    Unit,
     Verdict,
 )
-from pipeline.store import ARTICLES, CHUNKS, DECISIONS, LOSSES, PREFERENCES, read
+from pipeline.store import ARTICLES, CHUNKS, DECISIONS, LOSSES, PREFERENCES, TASKS, read, units
 
 I = TypeVar("I", bound=Identified)  # noqa: E741  an identified record
 
@@ -32,7 +34,7 @@ AROUND = 80
 
 
 def walk(folder: Path, record: str | None, find: Find) -> str:
-    """The walk of the pair or the chunk whose id begins with `record`; by default of the first pair that was kept.
+    """The walk of the pair, or the unit, whose id begins with `record`; by default of the first pair that was kept.
 
     `find` gives the exchange that a request's id belongs to, or None.
 
@@ -43,15 +45,16 @@ def walk(folder: Path, record: str | None, find: Find) -> str:
     if preference is not None:
         return "\n".join(_pair(folder, preference, find))
     if record is None:
-        raise UserError("no pair was kept", where=str(folder), remedy="Give the id of a pair or of a chunk")
-    chunk = _only(read(folder / CHUNKS, Chunk), record)
-    if chunk is None:
+        raise UserError("no pair was kept", where=str(folder), remedy="Give the id of a pair, or of a chunk or task")
+    unit = _only(units(folder), record)
+    if unit is None:
         raise UserError(
-            f"no pair and no chunk has an id that begins with {record!r}",
+            f"no pair and no {'task' if (folder / TASKS).exists() else 'chunk'} has an id that begins with {record!r}",
             where=str(folder),
-            remedy=f"Ids stand at the end of each line of {PREFERENCES} and {CHUNKS}",
+            remedy=f"Ids stand at the end of each line of {PREFERENCES} and "
+            f"{TASKS if (folder / TASKS).exists() else CHUNKS}",
         )
-    return "\n".join(_chunk(folder, chunk, find))
+    return "\n".join(_unit(folder, unit, find))
 
 
 def _preference(folder: Path, record: str | None) -> Preference | None:
@@ -87,7 +90,20 @@ def _pair(folder: Path, preference: Preference, find: Find) -> Iterator[str]:
     yield from _outcome(folder, preference)
 
 
-def _source(folder: Path, chunk: Chunk, spans: list[Span]) -> Iterator[str]:
+def _source(folder: Path, unit: Unit, spans: list[Span]) -> Iterator[str]:
+    return _task(unit) if isinstance(unit, Task) else _article(folder, unit, spans)
+
+
+def _task(task: Task) -> Iterator[str]:
+    yield _title(f"Task {task.id}")
+    for name in ("title", "author", "source_id", "link", "licence"):
+        yield f"{name}: {getattr(task, name) or '-'}"
+    yield task.question
+    if task.output:
+        yield f"the given answer: {task.output}"
+
+
+def _article(folder: Path, chunk: Chunk, spans: list[Span]) -> Iterator[str]:
     article = _only(read(folder / ARTICLES, Article), chunk.article_id)
     if article is None:
         raise UserError(f"the article {chunk.article_id} is missing", where=str(folder), remedy="Start the run again")
@@ -131,6 +147,8 @@ def _exchanges(what: str, requests: Iterable[str], find: Find) -> Iterator[str]:
 def _candidates(candidates: Candidates) -> Iterator[str]:
     yield _title(f"Pair {candidates.id}")
     yield f"instruction: {candidates.instruction}"
+    if candidates.preferred:
+        yield f"meant to be better: {_names(candidates)[candidates.preferred]}"
     for answer_id, name in _names(candidates).items():
         answer = candidates.answer(answer_id)
         way = f" by {_way(answer)}" if candidates.several else ""
@@ -192,15 +210,15 @@ def _name(answer_id: str | None, preference: Preference) -> str:
     return f"{_names(candidates)[answer_id]} ({candidates.answer(answer_id).origin})" if answer_id else "none"
 
 
-def _chunk(folder: Path, chunk: Chunk, find: Find) -> Iterator[str]:
-    yield from _source(folder, chunk, [])
+def _unit(folder: Path, unit: Unit, find: Find) -> Iterator[str]:
+    yield from _source(folder, unit, [])
     for loss in read(folder / LOSSES, Loss):
-        if loss.record.split("/")[0] == chunk.id:
+        if loss.record.split("/")[0] == unit.id:
             yield _title(f"{loss.fate} at {loss.stage}: {loss.code}")
             yield loss.detail
             yield from _exchanges("Generation", loss.requests, find)
     for preference in read(folder / PREFERENCES, Preference):
-        if preference.candidates.source.id == chunk.id:
+        if preference.candidates.source.id == unit.id:
             yield f"pair {preference.id}: {preference.candidates.instruction}"
 
 

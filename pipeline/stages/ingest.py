@@ -1,17 +1,17 @@
-"""Articles from all sources, each text once and each name once."""
+"""Articles, or tasks, from all sources, each text once and each name once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from pipeline.records import Article, Loss
+from pipeline.records import Article, Loss, Task
 
-Reading = Callable[[], Iterator[Article | Loss]]
-"""A source: called, it reads its articles from the start."""
+Reading = Callable[[], Iterator[Article | Loss] | Iterator[Task | Loss]]
+"""A source: called, it reads its articles or tasks from the start."""
 
 
-def ingest(sources: Iterable[Reading]) -> Iterator[Article | Loss]:
-    """Every article of every source, in order, with a Loss for each that goes no further.
+def ingest(sources: Iterable[Reading]) -> Iterator[Article | Task | Loss]:
+    """Every article (or task, to which the same applies) of every source, with a Loss for each that goes no further.
 
     The same text found twice is one article, because an article's id is the digest of its text: two copies
     would give the same chunks, the same requests and the same pairs, which weigh double and may stand on
@@ -41,7 +41,7 @@ def ingest(sources: Iterable[Reading]) -> Iterator[Article | Loss]:
                 yield article
 
 
-def _duplicate(article: Article, first: str) -> Loss:
+def _duplicate(article: Article | Task, first: str) -> Loss:
     return Loss(
         stage="ingest",
         record=article.source_id,
@@ -51,7 +51,7 @@ def _duplicate(article: Article, first: str) -> Loss:
     )
 
 
-def _renamed(article: Article, taken: set[str]) -> Article:
+def _renamed(article: Article | Task, taken: set[str]) -> Article | Task:
     """The article under the first free name of name, name#2, name#3 and so on."""
     name, number = article.source_id, 1
     while name in taken:

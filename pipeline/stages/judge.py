@@ -76,6 +76,8 @@ async def _two(hearing: _Hearing) -> Ranked:
         settled = played.settled
     if hearing.settings.label == "extracted":
         settled = _by_origin(x, y, tuple(hearing.verdicts))
+    if hearing.settings.label == "origin":
+        settled = _as_meant(hearing, settled)
     loser = y.id if settled.winner == x.id else x.id
     return Ranked(
         chosen=settled.winner,
@@ -91,6 +93,19 @@ def _by_origin(x: Answer, y: Answer, verdicts: tuple[Verdict, ...]) -> Settled:
     if len(extracted) != 1:
         return Settled(winner=None, strength=None, reason="no_extracted_answer")
     return Settled(winner=extracted[0], strength=support(extracted[0], verdicts))
+
+
+def _as_meant(hearing: _Hearing, settled: Settled) -> Settled:
+    """The answer wins that its generator meant to be better, unless the jury has a say in it and settled on the other.
+
+    A jury that settles on neither says nothing against it.
+    """
+    meant = hearing.candidates.preferred
+    if meant is None:
+        return Settled(winner=None, strength=None, reason="no_preferred_answer")
+    if hearing.settings.agree and settled.winner not in (meant, None):
+        return Settled(winner=None, strength=settled.strength, reason="jury_disagrees")
+    return Settled(winner=meant, strength=support(meant, tuple(hearing.verdicts)))
 
 
 async def _several(hearing: _Hearing) -> Ranked:
@@ -167,8 +182,8 @@ class _Hearing:
             return said
         showing = Showing(
             pair=self.candidates.id,
-            instruction=self.candidates.instruction,
-            source=self.candidates.source.text,
+            instruction=self.candidates.question,
+            source=self.candidates.reference,
             x=x,
             y=y,
             swapped=self._y_first(x, y) != call.other,

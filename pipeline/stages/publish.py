@@ -1,8 +1,8 @@
 """From kept preferences to a dataset: rows, and Parquet in two splits.
 
-The prompt is conversational (lists of role and content), the form that TRL recommends for DPO. An article stands on
-one side of the split for ever: the side is a hash of its source's own id, so neither a new seed, nor new articles,
-nor an edit of its text moves it.
+By default the prompt is conversational (lists of role and content), the form that TRL recommends for DPO; the layouts
+are in `pipeline.formats`. An article, or a task, stands on one side of the split for ever: the side is a hash of its
+source's own id, so neither a new seed, nor new articles, nor an edit of its text moves it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import NamedTuple, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.formats import Layout
 from pipeline.recipe import Side, Split
-from pipeline.records import Answer, Article, Preference, Verdict
+from pipeline.records import Answer, Article, Preference, Task, Verdict
 from pipeline.store import DatasetFacts, publish_file, writing
-from pipeline.text.private import Kind, masked
+from pipeline.text.private import Kind
 from pipeline.text.words import shingles, words
 
-_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _SPANS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
 _VOTES = pa.list_(
     pa.struct(
@@ -38,11 +38,8 @@ _VOTES = pa.list_(
     )
 )
 
-SCHEMA = pa.schema(
+ABOUT = pa.schema(
     [
-        ("prompt", _TURNS),
-        ("chosen", _TURNS),
-        ("rejected", _TURNS),
         ("id", pa.string()),
         ("run_id", pa.string()),
         ("source_id", pa.string()),
@@ -68,14 +65,25 @@ SCHEMA = pa.schema(
         ("votes", _VOTES),
     ]
 )
-"""The dataset's columns. `candidates` is the number of answers that competed. `chosen_model` wrote the chosen answer,
-or picked the sentences of an extracted one; `model` and `temperature` are those of the generated answer, of two of the
-chosen one. `extracted_spans` are characters of the article's text, half-open, and empty if neither answer is extracted.
-`votes` are the verdicts between the two; `said` names an answer as `chosen` or `rejected`, or is `tie` or `unreadable`;
-a vote's `prompts` are names with versions."""
+"""The columns beside the texts. `article_id` and `chunk_id` are both the task's id where there is no article.
+`candidates` is the number of answers that competed. `chosen_model` wrote the chosen answer, or picked the sentences
+of an extracted one; `model` and `temperature` are those of the generated answer, of two of the chosen one.
+`extracted_spans` are characters of the article's text, half-open, and empty if neither answer is extracted. `votes`
+are the verdicts between the two; `said` names an answer as `chosen` or `rejected`, or is `tie` or `unreadable`; a
+vote's `prompts` are names with versions.
+"""
 
 RUN = 5
 """Words in a row that do not come about by chance."""
+
+
+def schema_of(layout: Layout) -> pa.Schema:
+    """The columns of a dataset in this layout."""
+    return pa.unify_schemas([layout.schema, ABOUT])
+
+
+SCHEMA = schema_of(Layout())
+"""The columns of a dataset in the default layout, from articles."""
 
 ROW_GROUP = 1_000
 """Rows in memory at once."""
@@ -95,23 +103,23 @@ Jury = Mapping[str, Wording]
 
 
 class Kept(NamedTuple):
-    """A preference that may be published, and its article."""
+    """A preference that may be published, and the article that it comes from, or the task that it is about."""
 
     preference: Preference
-    article: Article
+    article: Article | Task
 
 
-def with_articles(preferences: Iterable[Preference], articles: Iterator[Article]) -> Iterator[Kept]:
-    """The preferences that may be published, each with its article.
+def with_articles(preferences: Iterable[Preference], articles: Iterator[Article | Task]) -> Iterator[Kept]:
+    """The preferences that may be published, each with its article or task.
 
     Both streams are in the order of the sources, so that they are read side by side, one record at a time.
 
     Raises:
         RuntimeError: they do not fit together, or an extracted answer is not in its article: our bug.
     """
-    article = None
+    article: Article | Task | None = None
     for preference in preferences:
-        wanted = preference.candidates.source.article_id
+        wanted = preference.candidates.source.origin
         while article is None or article.id != wanted:
             article = next(articles, None)
             if article is None:
@@ -122,9 +130,10 @@ def with_articles(preferences: Iterable[Preference], articles: Iterator[Article]
         yield Kept(preference, article)
 
 
-def _check_spans(preference: Preference, article: Article) -> None:
+def _check_spans(preference: Preference, article: Article | Task) -> None:
+    text = article.text if isinstance(article, Article) else ""
     for answer in preference.candidates.answers:
-        if answer.origin == "extracted" and answer.text != " ".join(span.of(article.text) for span in answer.spans):
+        if answer.origin == "extracted" and answer.text != " ".join(span.of(text) for span in answer.spans):
             raise RuntimeError(f"the extracted answer of {preference.id} is not what its article says")
 
 
@@ -136,6 +145,7 @@ def write_dataset(
     mask: tuple[Kind, ...] = (),
     *,
     jury: Jury | None = None,
+    layout: Layout | None = None,
 ) -> DatasetFacts:
     """Write `data/train-*.parquet` and, if it has rows, `data/test-*.parquet`; an earlier dataset there goes.
 
@@ -146,6 +156,7 @@ def write_dataset(
         split: which article stands on which side.
         mask: what is replaced in prompts and answers by its kind, as in `<EMAIL>`; spans stay those of the article.
         jury: how each judge was asked, by its label.
+        layout: how rows are laid out; by default as TRL recommends.
 
     Raises:
         UserError: the folder cannot be written.
@@ -154,15 +165,23 @@ def write_dataset(
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "data").mkdir(parents=True)
     counter = _Counter()
-    with _Table(folder, "train") as train, _Table(folder, "test") as test:
+    layout = layout or Layout()
+    schema = schema_of(layout)
+    with _Table(folder, "train", schema) as train, _Table(folder, "test", schema) as test:
         for pair in pairs:
             to = split.side(pair.article.source_id)
-            (test if to == "test" else train).add(row(pair, run_id, mask, jury))
+            (test if to == "test" else train).add(row(pair, run_id, mask, jury, layout))
             counter.add(pair, to)
     return counter.facts().but(train_bytes=train.bytes, test_bytes=test.bytes)
 
 
-def row(pair: Kept, run_id: str, mask: tuple[Kind, ...] = (), jury: Jury | None = None) -> dict[str, object]:
+def row(
+    pair: Kept,
+    run_id: str,
+    mask: tuple[Kind, ...] = (),
+    jury: Jury | None = None,
+    layout: Layout | None = None,
+) -> dict[str, object]:
     """One row, by column."""
     preference, article = pair
     candidates = preference.candidates
@@ -170,9 +189,7 @@ def row(pair: Kept, run_id: str, mask: tuple[Kind, ...] = (), jury: Jury | None 
     extracted = next((answer for answer in (chosen, rejected) if answer.origin == "extracted"), None)
     written = next((answer for answer in (chosen, rejected) if answer.origin == "generated"), None)
     return {
-        "prompt": _turn("user", masked(candidates.instruction, mask)),
-        "chosen": _turn("assistant", masked(chosen.text, mask)),
-        "rejected": _turn("assistant", masked(rejected.text, mask)),
+        **(layout or Layout()).texts(preference, mask),
         "id": preference.id,
         "run_id": run_id,
         "source_id": article.source_id,
@@ -199,10 +216,6 @@ def row(pair: Kept, run_id: str, mask: tuple[Kind, ...] = (), jury: Jury | None 
     }
 
 
-def _turn(role: str, content: str) -> list[dict[str, str]]:
-    return [{"role": role, "content": content}]
-
-
 def _temperature(answer: Answer | None) -> float | None:
     return answer.sampling.temperature if answer and answer.sampling else None
 
@@ -222,7 +235,7 @@ def _vote(verdict: Verdict, preference: Preference, jury: Jury) -> dict[str, obj
 
 def is_grounded(preference: Preference) -> bool:
     """Whether an answer repeats five words in a row of its chunk, or all of its words if it has fewer."""
-    source = f" {' '.join(words(preference.candidates.source.text))} "
+    source = f" {' '.join(words(preference.candidates.source.passage))} "
     answers = (preference.chosen_answer, preference.rejected_answer)
     return any(f" {stretch} " in source for answer in answers for stretch in shingles(answer.text, RUN))
 
@@ -230,7 +243,8 @@ def is_grounded(preference: Preference) -> bool:
 class _Table:
     """One split's Parquet file, written a row group at a time; no file if there is no row."""
 
-    def __init__(self, folder: Path, split: Side) -> None:
+    def __init__(self, folder: Path, split: Side, schema: pa.Schema) -> None:
+        self._schema = schema
         self._path = folder / "data" / f"{split}-00000-of-00001.parquet"
         self._partial = self._path.with_name(f".{self._path.name}.partial")
         self._rows: list[dict[str, object]] = []
@@ -248,8 +262,8 @@ class _Table:
     def _flush(self) -> None:
         with writing(self._path):
             if self._writer is None:
-                self._writer = pq.ParquetWriter(self._partial, SCHEMA)
-            table = pa.Table.from_pylist(self._rows, schema=SCHEMA)
+                self._writer = pq.ParquetWriter(self._partial, self._schema)
+            table = pa.Table.from_pylist(self._rows, schema=self._schema)
             self.bytes += table.nbytes
             self._writer.write_table(table)
         self._rows = []

@@ -15,9 +15,19 @@ from judges.by_model import ModelJudge
 from judges.notes import Notes
 from judges.rubric import Rubric
 from pipeline.errors import UserError
-from pipeline.records import Rendered
+from pipeline.records import Rendered, Turn
 from prompts import FOLDER, bundled, load, render
-from tests.support.build import ENGINES, SENTENCES, STEADY, make_chunk, make_judge, make_showing, make_triples
+from tests.support.build import (
+    ENGINES,
+    SENTENCES,
+    STEADY,
+    make_chunk,
+    make_generator,
+    make_judge,
+    make_showing,
+    make_task,
+    make_triples,
+)
 
 GOLDENS = Path(__file__).parent / "goldens"
 FRONT = "---\npurpose: a test\nvariables: [topic]\nsource: ours\n---\n"
@@ -40,6 +50,17 @@ def asking(part: type[ModelJudge], **options: object) -> Any:
     return part.model_validate({"engine": "one"} | options, context={"engines": ENGINES})
 
 
+TASK = make_task()
+TALK = make_task(
+    "And at night?",
+    system="Be brief.",
+    tools='[{"name": "clock"}]',
+    history=[Turn(role="user", content="Do bees sleep?"), Turn(role="call", content='{"name": "clock"}')],
+    input="In winter.",
+    output="They rest.",
+)
+HAIKU = make_task("写一首俳句。", output="雨落屋檐。")
+
 RENDERED: dict[str, Callable[[], Rendered]] = {
     "triples": lambda: make_triples(per_chunk=4).render(CHUNK),
     "answer": lambda: make_triples(draws=1).render_answer("How do bees talk?", CHUNK),
@@ -48,6 +69,15 @@ RENDERED: dict[str, Callable[[], Rendered]] = {
     "answer.zh-with-passage": lambda: make_triples(draws=1, language="zh", show_passage=True).render_answer(
         "蜜蜂怎样交流？", CHUNK
     ),
+    "sample": lambda: make_generator("sample").render(TASK),
+    "sample-with-everything": lambda: make_generator("sample").render(TALK),
+    "directed": lambda: make_generator("directed").render(TASK, "preferred"),
+    "directed-of-own": lambda: make_generator("directed", preferred="long", dispreferred="short").render(
+        TALK, "dispreferred"
+    ),
+    "directed.zh": lambda: make_generator("directed", language="zh", criterion="concision").render(HAIKU, "preferred"),
+    "revise": lambda: make_generator("revise").render(TASK, TASK.output),
+    "revise.zh": lambda: make_generator("revise", language="zh").render(HAIKU, HAIKU.output),
     "pairwise": lambda: make_judge().render(make_showing(CODE, "Use the formula.", "How large is a circle?")),
     "pairwise-with-reason": lambda: make_judge(
         reason=True, criteria=["clarity", {"tone": "it sounds like a beekeeper."}]

@@ -213,6 +213,7 @@ def test_the_card_begins_with_metadata_that_the_hub_understands() -> None:
     assert front["configs"] == [
         {
             "config_name": "default",
+            "description": f"run {MANIFEST.run_id}",
             "data_files": [
                 {"split": "train", "path": "data/train-*.parquet"},
                 {"split": "test", "path": "data/test-*.parquet"},

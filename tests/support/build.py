@@ -31,10 +31,11 @@ from pipeline.records import (
     Sampling,
     Showing,
     Span,
+    Task,
     Usage,
     Verdict,
 )
-from pipeline.registry import Workplace
+from pipeline.registry import Workplace, known
 
 STEADY = settings(deadline=None, derandomize=True)
 """The same examples every time, however slow the machine; say `@settings(STEADY, max_examples=...)`."""
@@ -181,6 +182,19 @@ def make_showing(first: str, second: str, instruction: str = "Which?", *, swappe
 def make_triples(**options: Any) -> Triples:
     """The generator, writing by engine `one`."""
     return Triples.model_validate({"engine": "one"} | options, context={"engines": ENGINES})
+
+
+def make_task(instruction: str = "How do bees name a place?", output: str = "They dance.", **fields: Any) -> Task:
+    """A task with an answer."""
+    given = {"source_id": "bees", "licence": "CC0-1.0", "instruction": instruction, "output": output}
+    return Task.model_validate(given | fields)
+
+
+def make_generator(use: str, **options: Any) -> Any:
+    """A generator of this name, asking engine `one` where it needs one."""
+    part = known("generator")[use]
+    needed = {"engine": "one"} if part.model_fields.get("engine") else {}
+    return part.model_validate(needed | options, context={"engines": ENGINES})
 
 
 def make_judge(engine: str = "one", **options: Any) -> Pairwise:

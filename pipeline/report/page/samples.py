@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.identity import fraction
-from pipeline.records import Answer, Article, Decision, Preference, Verdict
-from pipeline.store import ARTICLES, DECISIONS, MANIFEST, PREFERENCES, Manifest, read
+from pipeline.records import Answer, Article, Decision, Preference, Task, Verdict
+from pipeline.store import DECISIONS, MANIFEST, PREFERENCES, Manifest, origins, read
 
 
 class Side(NamedTuple):
@@ -117,11 +117,11 @@ class _Articles:
     """Finds articles in the order in which pairs ask for them: one at a time in memory."""
 
     def __init__(self, folder: Path) -> None:
-        self._rest = read(folder / ARTICLES, Article)
-        self._last: Article | None = None
+        self._rest = origins(folder)
+        self._last: Article | Task | None = None
 
-    def find(self, preference: Preference) -> Article:
-        while self._last is None or self._last.id != preference.candidates.source.article_id:
+    def find(self, preference: Preference) -> Article | Task:
+        while self._last is None or self._last.id != preference.candidates.source.origin:
             self._last = next(self._rest)
         return self._last
 
@@ -137,13 +137,13 @@ def _with_decisions(folder: Path) -> Iterator[tuple[Preference, list[Decision]]]
         yield preference, said
 
 
-def _sample(preference: Preference, decisions: Sequence[Decision], article: Article) -> Sample:
+def _sample(preference: Preference, decisions: Sequence[Decision], article: Article | Task) -> Sample:
     chosen = preference.candidates.answer(preference.chosen) if preference.chosen else None
     return Sample(
         id=preference.id,
         fate=_fate(preference, decisions),
         kept=preference.decided and all(decision.keep for decision in decisions),
-        instruction=preference.candidates.instruction,
+        instruction=preference.candidates.question,
         sides=_sides(preference),
         origin=chosen.origin if chosen else "",
         strength="" if preference.strength is None else f"{preference.strength:.2f}",
@@ -188,8 +188,11 @@ def _vote(verdict: Verdict, preference: Preference) -> Vote:
 
 
 def _context(preference: Preference) -> Iterator[Part]:
-    """The chunk's text in parts, those of the excerpt marked."""
+    """The chunk's text in parts, those of the excerpt marked; of a task all that was asked."""
     source = preference.candidates.source
+    if isinstance(source, Task):
+        yield Part(source.question, marked=False)
+        return
     spans = sorted(
         {
             (span.start - source.start, span.end - source.start)

@@ -1,0 +1,220 @@
+"""How a pair's texts are laid out in columns, for the trainers that read them.
+
+    trl             prompt, chosen, rejected as lists of {role, content}        TRL, conversational
+    trl-standard    prompt, chosen, rejected as texts                           TRL, standard
+    alpaca          instruction, input, output, chosen, rejected                LLaMA-Factory, LitGPT, axolotl
+    sharegpt        conversations, chosen, rejected, system, tools              LLaMA-Factory
+    ultrafeedback   prompt, chosen, rejected, scores, and every completion      UltraFeedback, binarised
+
+Of tasks the first two also keep instruction, input and output, as they were given. `pipeline.quality.rows` reads all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from pipeline.records import Format, Preference, Task, Turn
+from pipeline.text.private import Kind, masked
+
+Columns = dict[str, Any]
+"""Texts by column: what a row of Parquet or a line of JSON is made of."""
+
+_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_SAID = pa.struct([("from", pa.string()), ("value", pa.string())])
+_COMPLETIONS = pa.list_(
+    pa.struct(
+        [
+            ("model", pa.string()),
+            ("origin", pa.string()),
+            ("temperature", pa.float64()),
+            ("response", pa.string()),
+            ("score", pa.float64()),
+        ]
+    )
+)
+_GIVEN = {"instruction": pa.string(), "input": pa.string(), "output": pa.string()}
+
+SCHEMAS: dict[Format, dict[str, pa.DataType]] = {
+    "trl": {"prompt": _TURNS, "chosen": _TURNS, "rejected": _TURNS},
+    "trl-standard": {"prompt": pa.string(), "chosen": pa.string(), "rejected": pa.string()},
+    "alpaca": {**_GIVEN, "chosen": pa.string(), "rejected": pa.string()},
+    "sharegpt": {
+        "conversations": pa.list_(_SAID),
+        "chosen": _SAID,
+        "rejected": _SAID,
+        "system": pa.string(),
+        "tools": pa.string(),
+    },
+    "ultrafeedback": {
+        "prompt": pa.string(),
+        "prompt_id": pa.string(),
+        "chosen": _TURNS,
+        "rejected": _TURNS,
+        "score_chosen": pa.float64(),
+        "score_rejected": pa.float64(),
+        "completions": _COMPLETIONS,
+    },
+}
+"""The columns of each format."""
+
+OF_TASKS: dict[Format, dict[str, pa.DataType]] = {
+    "trl": {**_GIVEN, "tools": pa.string()},
+    "trl-standard": _GIVEN,
+    "alpaca": {"system": pa.string(), "history": pa.list_(pa.list_(pa.string()))},
+    "sharegpt": {},
+    "ultrafeedback": {},
+}
+"""What rows of tasks have besides; null where there is nothing, which every reader takes for absent."""
+
+ROLES = {"user": "user", "assistant": "assistant", "call": "assistant", "result": "tool"}
+"""What TRL, and chat templates, call who speaks."""
+
+SPEAKERS = {"user": "human", "assistant": "gpt", "call": "function_call", "result": "observation"}
+"""What ShareGPT calls who speaks."""
+
+
+class Layout(NamedTuple):
+    """A format, for rows of articles or of tasks."""
+
+    form: Format = "trl"
+    """Which."""
+    of_tasks: bool = False
+    """Whether the pairs are about tasks."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns that hold the texts, and their types."""
+        return pa.schema(list((SCHEMAS[self.form] | (OF_TASKS[self.form] if self.of_tasks else {})).items()))
+
+    def texts(self, preference: Preference, mask: tuple[Kind, ...] = ()) -> Columns:
+        """The texts of a decided preference by column, with what is private masked by its kind."""
+        pair = _Pair.of(preference, mask)
+        columns = _LAID_OUT[self.form](pair)
+        return columns | {name: _BESIDE[name](pair) for name in OF_TASKS[self.form]} if self.of_tasks else columns
+
+
+class _Pair(NamedTuple):
+    """A preference with its texts masked."""
+
+    preference: Preference
+    task: Task
+    chosen: str
+    rejected: str
+    mask: tuple[Kind, ...]
+
+    @classmethod
+    def of(cls, preference: Preference, mask: tuple[Kind, ...]) -> _Pair:
+        """The preference; where there is no task, its instruction is one."""
+        candidates = preference.candidates
+        source = candidates.source
+        task = source if isinstance(source, Task) else Task(source_id=source.id, instruction=candidates.instruction)
+        return cls(
+            preference,
+            _masked(task, mask) if mask else task,
+            masked(preference.chosen_answer.text, mask),
+            masked(preference.rejected_answer.text, mask),
+            mask,
+        )
+
+    @property
+    def turns(self) -> list[Turn]:
+        """All turns up to the answers, less the system prompt."""
+        return [*self.task.history, Turn(role="user", content=self.task.asked)]
+
+
+def _masked(task: Task, mask: tuple[Kind, ...]) -> Task:
+    texts = {name: masked(getattr(task, name), mask) for name in ("system", "instruction", "input", "output", "tools")}
+    return task.but(**texts, history=tuple(turn.but(content=masked(turn.content, mask)) for turn in task.history))
+
+
+def _messages(pair: _Pair) -> list[dict[str, str]]:
+    system = [_message("system", pair.task.system)] if pair.task.system else []
+    return system + [_message(ROLES[turn.role], turn.content) for turn in pair.turns]
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _trl(pair: _Pair) -> Columns:
+    return {
+        "prompt": _messages(pair),
+        "chosen": [_message("assistant", pair.chosen)],
+        "rejected": [_message("assistant", pair.rejected)],
+    }
+
+
+def _trl_standard(pair: _Pair) -> Columns:
+    return {"prompt": pair.task.question, "chosen": pair.chosen, "rejected": pair.rejected}
+
+
+def _alpaca(pair: _Pair) -> Columns:
+    given = {name: _BESIDE[name](pair) for name in _GIVEN}
+    if (pair.task.history and _history(pair.task) is None) or pair.task.tools:  # it has no place for these: told
+        given |= {"instruction": pair.task.but(system="").question, "input": ""}
+    return {**given, "chosen": pair.chosen, "rejected": pair.rejected}
+
+
+def _sharegpt(pair: _Pair) -> Columns:
+    return {
+        "conversations": [_said(SPEAKERS[turn.role], turn.content) for turn in pair.turns],
+        "chosen": _said("gpt", pair.chosen),
+        "rejected": _said("gpt", pair.rejected),
+        "system": pair.task.system,
+        "tools": pair.task.tools,
+    }
+
+
+def _said(speaker: str, value: str) -> dict[str, str]:
+    return {"from": speaker, "value": value}
+
+
+def _ultrafeedback(pair: _Pair) -> Columns:
+    preference, before = pair.preference, _messages(pair)
+    scores = {standing.answer: standing.score for standing in preference.standings}
+    return {
+        "prompt": pair.task.question,
+        "prompt_id": preference.id,
+        "chosen": [*before, _message("assistant", pair.chosen)],
+        "rejected": [*before, _message("assistant", pair.rejected)],
+        "score_chosen": scores.get(preference.chosen or ""),
+        "score_rejected": scores.get(preference.rejected or ""),
+        "completions": [
+            {
+                "model": answer.model,
+                "origin": answer.origin,
+                "temperature": answer.sampling.temperature if answer.sampling else None,
+                "response": masked(answer.text, pair.mask),
+                "score": scores.get(answer.id),
+            }
+            for answer in preference.candidates.answers
+        ],
+    }
+
+
+def _history(task: Task) -> list[list[str]] | None:
+    """Pairs of what was asked and answered, all that Alpaca has for earlier turns; None if they are no such pairs."""
+    turns = [task.history[start : start + 2] for start in range(0, len(task.history), 2)]
+    paired = all([turn.role for turn in pair] == ["user", "assistant"] for pair in turns)
+    return [[turn.content for turn in pair] for pair in turns] or None if paired and not task.tools else None
+
+
+_BESIDE: dict[str, Callable[[_Pair], object]] = {
+    "instruction": lambda pair: pair.task.instruction,
+    "input": lambda pair: pair.task.input,
+    "output": lambda pair: pair.task.output,
+    "system": lambda pair: pair.task.system or None,
+    "tools": lambda pair: pair.task.tools or None,
+    "history": lambda pair: _history(pair.task),
+}
+
+_LAID_OUT: dict[Format, Callable[[_Pair], Columns]] = {
+    "trl": _trl,
+    "trl-standard": _trl_standard,
+    "alpaca": _alpaca,
+    "sharegpt": _sharegpt,
+    "ultrafeedback": _ultrafeedback,
+}

@@ -1,0 +1,148 @@
+"""Formats: every one is read back as the same pair, by our reader and by the trainers' own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from datasets import load_dataset
+
+from pipeline.formats import Layout
+from pipeline.quality.rows import row_of
+from pipeline.records import Answer, Candidates, Format, Preference, Standing, Task, Turn
+from tests.support.build import PROMPT, make_preference, make_several, make_task
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+PLAIN = make_task("Edit the sentence.", input="He go.", output="He goes.")
+TALK = make_task(
+    "And at night?",
+    system="Be brief.",
+    history=[Turn(role="user", content="Who dances?"), Turn(role="assistant", content="Bees.")],
+)
+TOOLS = make_task(
+    "A coat?",
+    tools='[{"name": "weather"}]',
+    history=[
+        Turn(role="user", content="Weather?"),
+        Turn(role="call", content="{}"),
+        Turn(role="result", content="rain"),
+        Turn(role="assistant", content="It rains."),
+    ],
+)
+TASKS = {"plain": PLAIN, "talk": TALK, "tools": TOOLS}
+
+each_format = pytest.mark.parametrize("form", FORMATS)
+each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+
+
+def pair(task: Task, chosen: str = "The better one.", rejected: str = "The worse one.") -> Preference:
+    answers = (Answer(text=chosen, origin="given"), Answer(text=rejected, origin="generated", model="m"))
+    candidates = Candidates(
+        instruction=task.instruction, answers=answers, source=task, prompt=PROMPT, requests=(), preferred=answers[0].id
+    )
+    return Preference(candidates=candidates, verdicts=(), chosen=answers[0].id, rejected=answers[1].id, strength=None)
+
+
+def laid_out(form: Format, task: Task) -> dict[str, Any]:
+    return Layout(form, of_tasks=True).texts(pair(task))
+
+
+@each_format
+@each_task
+def test_a_pair_is_read_back_from_every_format_with_both_answers_and_all_that_was_asked(
+    form: Format, task: Task
+) -> None:
+    row = row_of(laid_out(form, task), "train[0]", "train", form)
+    assert (row.chosen, row.rejected) == ("The better one.", "The worse one.")
+    assert row.instruction.endswith(task.asked)
+    for words in (task.system, *(turn.content for turn in task.history), task.asked):
+        assert words in row.prompt
+
+
+@each_format
+def test_a_pair_about_an_article_has_a_prompt_of_its_own_in_every_format(form: Format) -> None:
+    preference = make_preference()
+    row = row_of(Layout(form).texts(preference), "train[0]", "train", form)
+    assert row.instruction == row.prompt == preference.candidates.instruction
+    assert (row.chosen, row.rejected) == (preference.chosen_answer.text, preference.rejected_answer.text)
+
+
+@each_format
+@each_task
+def test_the_texts_of_a_format_are_its_columns_and_fit_their_types(form: Format, task: Task) -> None:
+    import pyarrow as pa  # noqa: PLC0415  only here
+
+    layout = Layout(form, of_tasks=True)
+    texts = layout.texts(pair(task))
+    assert set(texts) == set(layout.schema.names)
+    assert pa.Table.from_pylist([texts], schema=layout.schema).to_pylist()[0] == texts
+
+
+def test_alpaca_keeps_the_five_columns_as_they_were_given() -> None:
+    texts = laid_out("alpaca", PLAIN)
+    assert {name: texts[name] for name in ("instruction", "input", "output", "chosen", "rejected")} == {
+        "instruction": "Edit the sentence.",
+        "input": "He go.",
+        "output": "He goes.",
+        "chosen": "The better one.",
+        "rejected": "The worse one.",
+    }
+
+
+def test_sharegpt_speaks_as_llama_factory_reads_it_people_and_tools_first_the_model_second() -> None:
+    texts = laid_out("sharegpt", TOOLS)
+    assert [turn["from"] for turn in texts["conversations"]] == [
+        "human", "function_call", "observation", "gpt", "human",
+    ]  # fmt: skip
+    assert texts["chosen"] == {"from": "gpt", "value": "The better one."}
+    assert texts["tools"] == TOOLS.tools
+
+
+def test_ultrafeedback_holds_every_completion_with_the_score_of_the_ranking() -> None:
+    candidates = make_several("One.", "Two.")
+    ids = [answer.id for answer in candidates.answers]
+    scores = (1.5, None, -1.0)
+    standings = tuple(
+        Standing(answer=answer, score=score, won=0, lost=0, undecided=0)
+        for answer, score in zip(ids, scores, strict=True)
+    )
+    preference = Preference(
+        candidates=candidates, verdicts=(), chosen=ids[0], rejected=ids[2], strength=None, standings=standings
+    )
+    texts = Layout("ultrafeedback").texts(preference)
+    assert [(item["response"], item["score"]) for item in texts["completions"]] == [
+        (answer.text, score) for answer, score in zip(candidates.answers, scores, strict=True)
+    ]
+    assert (texts["score_chosen"], texts["score_rejected"]) == (1.5, -1.0)
+
+
+@each_format
+def test_what_is_private_is_masked_in_every_column(form: Format) -> None:
+    mail = "ann@bees-and-hives.com"
+    turns = [Turn(role="user", content=mail), Turn(role="assistant", content=mail)]
+    task = make_task(f"Ask {mail}.", f"Yes, {mail}.", system=mail, input=mail, history=turns)
+    texts = Layout(form, of_tasks=True).texts(pair(task, f"A {mail}", f"B {mail}"), ("email",))
+    assert mail not in json.dumps(texts)
+    assert "<EMAIL>" in json.dumps(texts)
+
+
+@pytest.mark.parametrize("form", ["trl", "trl-standard"])
+def test_trl_reads_its_formats(form: Format, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl")
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(laid_out(form, task)) + "\n" for task in TASKS.values()), encoding="utf-8")
+    for row in load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path)):
+        assert trl.is_conversational(row) == (form == "trl")
+        read = trl.maybe_extract_prompt(row)
+        assert {name: read[name] for name in ("prompt", "chosen", "rejected")} == {
+            name: row[name] for name in ("prompt", "chosen", "rejected")
+        }
+
+
+def test_trl_finds_the_prompt_of_ultrafeedback_in_its_turns() -> None:
+    trl = pytest.importorskip("trl")
+    read = trl.maybe_extract_prompt(laid_out("ultrafeedback", TALK))
+    assert read["prompt"] == laid_out("trl", TALK)["prompt"]
+    assert read["chosen"] == laid_out("trl", TALK)["chosen"]
