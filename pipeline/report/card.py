@@ -129,12 +129,17 @@ def _info(data: DatasetFacts, schema: pa.Schema) -> dict[str, Any]:
 def _feature(field: pa.Field) -> dict[str, Any]:
     """A column as `datasets` writes it into a card."""
     if pa.types.is_list(field.type):
-        inner = field.type.value_field
-        below = [_feature(part) for part in inner.type] if pa.types.is_struct(inner.type) else _dtype(inner.type)
-        return {"name": field.name, "list": below}
+        return {"name": field.name, "list": _inside(field.type.value_type)}
     if pa.types.is_struct(field.type):
         return {"name": field.name, "struct": [_feature(part) for part in field.type]}
     return {"name": field.name, "dtype": _dtype(field.type)}
+
+
+def _inside(kind: pa.DataType) -> object:
+    """What a list holds."""
+    if pa.types.is_list(kind):
+        return {"list": _inside(kind.value_type)}
+    return [_feature(part) for part in kind] if pa.types.is_struct(kind) else _dtype(kind)
 
 
 def _dtype(kind: pa.DataType) -> str:
