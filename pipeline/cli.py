@@ -66,6 +66,15 @@ class _Group(_Example, click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _without_password(_ctx: click.Context, param: click.Parameter, location: str | None) -> str | None:
+    from pipeline.options import holds_password
+
+    if location and holds_password(location):
+        what = "a URL holds no password: it would be written into the journal"
+        raise UserError(what, where=f"--{param.name}", remedy="PostgreSQL reads PGPASSWORD or ~/.pgpass")
+    return location
+
+
 @click.group(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -170,7 +179,10 @@ def estimate(recipe: Path, sample: int, outputs: Path, as_json: bool) -> None:
     "--no-wait", is_flag=True, help="Submit batches, collect those that have ended, and exit (75 if any has not)."
 )
 @click.option(
-    "--replay", metavar="LEDGER", help="Answer every request from this ledger, and call no model: no key needed."
+    "--replay",
+    metavar="LEDGER",
+    callback=_without_password,
+    help="Answer every request from this ledger, and call no model: no key needed.",
 )
 @JSON
 def run(
@@ -317,7 +329,9 @@ def history(name: str, outputs: Path, as_json: bool) -> None:
 @click.argument("run")
 @click.argument("record", required=False)
 @OUTPUTS
-@click.option("--ledger", help="Where its replies are kept, if not where the run left them.")
+@click.option(
+    "--ledger", callback=_without_password, help="Where its replies are kept, if not where the run left them."
+)
 def show(run: str, record: str | None, outputs: Path, ledger: str | None) -> None:
     """Print one pair's whole walk: article, chunk, prompts as sent, replies, verdicts in both orders, decisions.
 
@@ -410,7 +424,9 @@ def ledger_() -> None:
 @click.argument("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @OUTPUTS
-@click.option("--ledger", help="Where its replies are kept, if not where the run left them.")
+@click.option(
+    "--ledger", callback=_without_password, help="Where its replies are kept, if not where the run left them."
+)
 def export_(run: str, file: Path, outputs: Path, ledger: str | None) -> None:
     """Write the replies that a run rests on, and nothing else, into one file.
 

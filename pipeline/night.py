@@ -140,7 +140,7 @@ def night(
         Interrupted: SIGINT or SIGTERM.
     """
     home, began = outputs / loaded.recipe.name, time.time()
-    messenger = Messenger(loaded.recipe.night.notify)
+    messenger = Messenger(None if replay else loaded.recipe.night.notify)  # a replay is nobody's news
     with locked(home), _Log(home, stream) as log:
         try:
             _check_room(home, loaded.recipe.night.at_least_free_mb)
@@ -180,8 +180,8 @@ def _work(loaded: Loaded, outputs: Path, log: _Log, *, to_hub: bool, wait: bool,
     except GateMissed as gate:
         _note(folder, Changes(missed_gates=(gate.what,)))
         return Night(outcome, None, (gate.what,), None, committed=False)
-    _note(folder, Changes(changes=done.changes))
-    return Night(outcome, done.changes, (), done.published, committed=done.made)
+    noted = _note(folder, Changes(changes=done.changes) if done.changes else _noted(folder))
+    return Night(outcome, noted.changes, (), done.published, committed=done.made)
 
 
 def publish_run(

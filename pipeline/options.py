@@ -74,6 +74,12 @@ def secret_from_environment(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def holds_password(location: str) -> bool:
+    """Whether a database's URL has a password in it, which would be written wherever the URL is."""
+    server, at, _ = location.partition("://")[2].rpartition("@")
+    return bool(at and ":" in server) or re.search(r"[?&]\w*pass\w*=", location) is not None
+
+
 def keyless(info: ValidationInfo) -> bool:
     """Whether keys may be missing: nobody will be asked."""
     return bool((info.context or {}).get("keyless"))
@@ -96,7 +102,11 @@ def _resolve_secret(value: object, info: ValidationInfo) -> SecretStr | None:
     return SecretStr(secret)
 
 
-OneSecret = Annotated[SecretStr, BeforeValidator(_resolve_secret)]
+def _resolve_one(value: object, info: ValidationInfo) -> SecretStr | None:
+    return _resolve_secret(value, info) or (SecretStr("") if keyless(info) else None)
+
+
+OneSecret = Annotated[SecretStr, BeforeValidator(_resolve_one)]
 """An item of a list of secrets; the list's own field must have `repr=False, exclude=True`."""
 
 Secret = Annotated[SecretStr | None, BeforeValidator(_resolve_secret), Field(repr=False, exclude=True)]

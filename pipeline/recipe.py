@@ -30,7 +30,7 @@ from pipeline.environment import read_env
 from pipeline.errors import UserError, did_you_mean
 from pipeline.identity import digest, fraction
 from pipeline.operating import OPERATING, Night, Notify, Publish
-from pipeline.options import ENVIRONMENT, Options, RecipePath
+from pipeline.options import ENVIRONMENT, Options, RecipePath, holds_password
 from pipeline.prices import no_price
 from pipeline.records import Address, Format, Outlook, Usage
 from pipeline.registry import PARTS, Engine, Filter, Generator, Judge, OneOf, Part, Policy, Ranking, Source, known
@@ -250,6 +250,11 @@ class Recipe(Section):
         engines: dict[str, Engine] = info.data.get("engines", {}) if budget else {}
         named = set(_addressed(list(info.data.values())))
         for name, engine in engines.items():
+            if name in named and engine.billing == "batch":
+                raise ValueError(
+                    f"engine {name!r} is billed by batches, which live on when a run stops: no budget can hold them. "
+                    "Leave `budget` out, and bound the account at the provider"
+                )
             if name in named and engine.cost(Usage(prompt_tokens=1)) is None:
                 raise ValueError(no_price(name, engine.model, engine.provider))
         return budget
@@ -289,8 +294,7 @@ class Recipe(Section):
     @field_validator("ledger")
     @classmethod
     def _no_password(cls, ledger: str | None) -> str | None:
-        server, at, _ = (ledger or "").partition("://")[2].rpartition("@")
-        if (at and ":" in server) or re.search(r"[?&]\w*pass\w*=", ledger or ""):
+        if holds_password(ledger or ""):
             raise PydanticCustomError("secret", "a URL holds no password: PostgreSQL reads PGPASSWORD or ~/.pgpass")
         return ledger
 

@@ -87,6 +87,7 @@ from pipeline.store import (
     complete,
     digests,
     journal,
+    ledger_at,
     locked,
     origins,
     read,
@@ -200,7 +201,7 @@ def _from_articles(loaded: Loaded, outputs: Path, stream: TextIO, *, wait: bool,
         recipe=loaded.recipe,
         folder=staged,
         home=home / run_id,
-        again=shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs), *_unless(wait)]),
+        again=shlex.join(["pairwright", "run", str(loaded.path), "--outputs", str(outputs), *_said(wait, replay)]),
         wait=wait,
         ledger=ledger,
         replay=replay is not None,
@@ -216,8 +217,9 @@ def _from_articles(loaded: Loaded, outputs: Path, stream: TextIO, *, wait: bool,
     return outcome
 
 
-def _unless(wait: bool) -> list[str]:
-    return [] if wait else ["--no-wait"]
+def _said(wait: bool, replay: str | None) -> list[str]:
+    """The options of this start, for the next: one that replays must not ask."""
+    return [*([] if wait else ["--no-wait"]), *(["--replay", replay] if replay else [])]
 
 
 def prepare(recipe: Recipe, folder: Path, tally: Tally, stream: TextIO) -> None:
@@ -340,10 +342,7 @@ def prompt_versions(recipe: Recipe) -> dict[str, str]:
 
 def ledger_location(loaded: Loaded, outputs: Path) -> str:
     """Where replies are kept: what the recipe says (a path is relative to its folder), or beside the runs."""
-    named = loaded.recipe.ledger
-    if named is None:
-        return str((outputs / "ledger.sqlite").resolve())
-    return named if "://" in named else str((loaded.path.parent / named).resolve())
+    return ledger_at(loaded.recipe.ledger, loaded.path, outputs)
 
 
 class _UnderWay(NamedTuple):

@@ -21,5 +21,5 @@ def show(run: str, record: str | None, outputs: Path, ledger: str | None) -> str
     location = ledger or last_ledger(folder)
     if location is None or ("://" not in location and not Path(location).is_file()):
         raise UserError("the ledger is not there", where=str(location), remedy="Say where it is with --ledger")
-    with closing(Ledger(location)) as replies:
+    with closing(Ledger(location, read_only=True)) as replies:
         return walk(folder, record, replies.find)

@@ -477,6 +477,13 @@ def find_run(name: str, outputs: Path) -> Path:
     raise UserError(f"there is no complete run {name!r}", where=str(outputs), remedy=did_you_mean(name, set(names)))
 
 
+def ledger_at(named: str | None, recipe: Path, outputs: Path) -> str:
+    """Where replies are kept: what a recipe's file names (a path is relative to its folder), or beside the runs."""
+    if named is None:
+        return str((outputs / "ledger.sqlite").resolve())
+    return named if "://" in named else str((recipe.parent / named).resolve())
+
+
 def last_ledger(folder: Path) -> str | None:
     """Where the last start of a run kept its replies; None if the journal does not say."""
     starts = [str(event["ledger"]) for event in events(folder) if event.get("event") == "start"]

@@ -39,7 +39,7 @@ from pipeline.records import Ask, Reply, Request
 from pipeline.registry import Engine, Workplace
 from pipeline.stages.evaluate import evaluate, held
 from pipeline.stages.train import save, train
-from pipeline.store import LOGS, locked, write_text, writing
+from pipeline.store import LOGS, ledger_at, locked, write_text, writing
 from pipeline.training import base as bases
 from pipeline.training import card as cards
 from pipeline.training import data, outcome, preflight, push
@@ -379,7 +379,7 @@ def _compared(place: Place) -> tuple[Comparison, Held, _Looks]:
 
 def _contest(place: Place, rows: Held, looks: _Looks) -> Estimated | None:
     recipe = place.loaded.recipe
-    location = recipe.ledger or str((place.outputs / "ledger.sqlite").resolve())
+    location = ledger_at(recipe.ledger, place.loaded.path, place.outputs)
 
     async def judged() -> Estimated | None:
         async with _connected(recipe.engines, ledger, place.folder / LOGS) as ask:
@@ -393,7 +393,7 @@ def _contest(place: Place, rows: Held, looks: _Looks) -> Estimated | None:
 @asynccontextmanager
 async def _connected(engines: Mapping[str, Engine], ledger: Ledger, logs: Path) -> AsyncIterator[Ask]:
     """One `ask` for the judges' engines, by way of the ledger: what was judged before is not paid again."""
-    workplace = Workplace(logs=logs, notes=ledger)
+    workplace = Workplace(logs=logs, notes=ledger, kept=ledger.kept)
     async with AsyncExitStack() as stack:
         lines = {name: await stack.enter_async_context(engine(workplace)) for name, engine in engines.items()}
 

@@ -191,3 +191,26 @@ def test_progress_shows_what_is_spent_of_the_budget(tmp_path: Path) -> None:
         recipe = priced_recipe(tmp_path, server, 1, sources=samples_in(tmp_path))
         said = pairwright("run", recipe, "--outputs", tmp_path / "outputs")
         assert f"budget {billed(server):.4f} of 1.00 USD" in said.stderr
+
+
+def test_a_budget_holds_for_one_model_that_writes_and_judges_with_sentinels_that_ask_one_thing_twice(
+    tmp_path: Path,
+) -> None:
+    with ChatServer(answer=offline_answers(), latency=0.01) as server:
+        engine = {"use": "openai", "base_url": server.base_url, "model": "small", "price": SMALL, "in_flight": 16}
+        judge = {"jury": [{"use": "pairwise", "engine": "referee", "max_tokens": 64}], "sentinels": 3}
+        recipe = recipe_in(
+            tmp_path, engines={"writer": engine, "referee": engine}, judge=judge, budget={"usd": 1}, url=server.base_url
+        )
+        outcome = build(recipe, tmp_path / "outputs")
+        sent, received = server.counters.prompt_tokens["small"], server.counters.completion_tokens["small"]
+    assert outcome.said, "the sentinels were asked"
+    assert outcome.spending is not None
+    bill = (sent * SMALL["input"] + received * SMALL["output"]) / 1e6
+    assert outcome.spending.spent_usd == pytest.approx(bill)
+
+
+def test_a_budget_with_batches_is_refused_since_they_live_on(tmp_path: Path) -> None:
+    engine = {"use": "batch", "model": "gpt-4o-mini", "base_url": "http://127.0.0.1:1/v1", "price": SMALL}
+    with pytest.raises(UserError, match="no budget can hold them"):
+        load(recipe_in(tmp_path, engine=engine, budget={"usd": 1}))

@@ -290,3 +290,22 @@ def test_what_a_killed_run_left_to_put_aside_is_put_aside_though_nothing_is_left
     before = contents(folder)
     build(recipe, tmp_path / "outputs")
     assert contents(folder) == {name: text for name, text in before.items() if name != TO_FORGET}
+
+
+def test_a_recipe_that_tells_people_about_its_nights_is_replayed_without_their_addresses_and_tells_nobody(
+    built: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    recipe.write_text(text + 'night: {notify: {to: ["${NOBODYS_URL}"]}}\n', encoding="utf-8")
+    folder = remade(recipe, tmp_path / "outputs" / "ledger.sqlite", tmp_path / "again")
+    assert contents(folder)["run.json"] == contents(run_in(built / "outputs"))["run.json"]
+
+
+def test_a_ledger_with_a_password_in_its_url_is_refused_before_it_is_written_anywhere(tmp_path: Path) -> None:
+    recipe = recipe_in(tmp_path)
+    said = pairwright("run", recipe, "--outputs", tmp_path / "o", "--replay", "postgresql://me:hunter22@db/replies")
+    assert said.returncode == 2
+    assert "holds no password" in said.stderr
+    assert "hunter22" not in said.stderr
+    assert not (tmp_path / "o").exists()

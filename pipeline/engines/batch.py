@@ -158,10 +158,11 @@ class _Desk:
             raise self._broken
         loop = asyncio.get_running_loop()
         self._touched = loop.time()
-        if request.id not in self._waiting:
-            self._waiting[request.id] = _Waiting(request, loop.create_future())
-            self._place(request.id)
-        return await asyncio.shield(self._waiting[request.id].reply)
+        waiting = self._waiting.get(request.id)
+        if waiting is None:
+            waiting = self._waiting[request.id] = _Waiting(request, loop.create_future())
+            self._place(request.id)  # which may hand out at once what an earlier start's batch brought
+        return await asyncio.shield(waiting.reply)
 
     async def close(self, *, all_told: bool) -> None:
         """Leave: notes are dropped of what is on disk by now and, if the run went well, of what failed for good."""

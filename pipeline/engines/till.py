@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from weakref import WeakValueDictionary
 
 from pipeline.engines.dialect import WRAPPING
 from pipeline.errors import BudgetSpent, PairwrightError, RecordFailed, UserError
@@ -53,6 +54,7 @@ class Purse:
         self._unheard = Decimal(0)
         self._over = False
         self._held: dict[str, Decimal] = {}
+        self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
         self._slots = {name: asyncio.Semaphore(engine.in_flight) for name, engine in engines.items()}
@@ -78,7 +80,8 @@ class Purse:
         """Who answers, as long as the budget lasts."""
 
         async def guarded(request: Request) -> Reply:
-            async with self._slots[request.engine]:  # so that nothing is set aside for what is not sent yet
+            alone = self._alone.setdefault(request.id, asyncio.Lock())  # sentinels may ask one thing twice at once
+            async with alone, self._slots[request.engine]:  # so that nothing is set aside for what is not sent yet
                 await self._set_aside(request)
                 return await self._settled_by(ask, request)
 
@@ -126,8 +129,14 @@ class Purse:
             self._release(request, self._held[request.id])
             raise
         most = self._held[request.id]
-        self._release(request, most if reply.cost_usd is None else Decimal(str(reply.cost_usd)))
+        free = self._is_free(request)  # whatever its reply has cost another run
+        cost = most if reply.cost_usd is None else Decimal(str(reply.cost_usd))
+        self._release(request, Decimal(0) if free else cost)
         return reply
+
+    def _is_free(self, request: Request) -> bool:
+        engine = self._engines[request.engine]
+        return engine.billing == "none" and engine.price is None
 
     def _release(self, request: Request, spent: Decimal) -> None:
         del self._held[request.id]
@@ -142,7 +151,7 @@ class Purse:
             UserError: nothing bounds it.
         """
         engine, tokens = self._engines[request.engine], most_tokens(request)
-        if engine.billing == "none" and engine.price is None:
+        if self._is_free(request):
             return Decimal(0)
         if tokens is None:
             raise UserError(

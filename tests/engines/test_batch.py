@@ -258,6 +258,20 @@ def test_what_a_batch_brought_for_requests_that_nobody_asks_for_yet_is_kept_for_
     assert notes.kept == {}
 
 
+def test_what_a_batch_brought_before_anybody_asked_is_handed_out_at_once() -> None:
+    """A start with fewer chunks under way than the batch held: the others ask when it has long ended."""
+    wanted, notes = requests(6), Memo()
+
+    async def one_after_another(engine: Batch) -> list[str]:
+        async with engine(Workplace(logs=Path("/nonexistent"), notes=notes)) as ask:
+            return [(await ask(request)).text for request in wanted]
+
+    with BatchServer(answer=answer) as server:
+        ask_all(engine_at(server), wanted, notes, wait=False)
+        assert asyncio.run(one_after_another(engine_at(server))) == list(map(text_of, wanted))
+        assert set(server.submitted().values()) == {1}
+
+
 def test_how_often_a_line_was_tried_is_remembered_from_start_to_start() -> None:
     wanted, notes = requests(1), Memo()
     with BatchServer(hits=(Hit("500"),)) as server:
