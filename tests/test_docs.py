@@ -28,11 +28,8 @@ def blocks(kind: str, text: str = NIGHTLY) -> list[str]:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Every `pairwright` command in a page's blocks and inline code, as words."""
-    code = [
-        *re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL),
-        *re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text),
-    ]
+    """Every `pairwright` command in a page's blocks, as words."""
+    code = [block for kind in ("", "cron", "ini", "yaml") for block in blocks(kind, text)]
     lines = [re.sub("<[^>]*>", "ID", line.partition("  #")[0]) for block in code for line in block.splitlines()]
     calls = [
         line[line.index("pairwright ") :] for line in lines if re.search(r"(^|/bin/|run: |\s/?)pairwright \w", line)

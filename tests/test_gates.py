@@ -7,7 +7,7 @@ import pytest
 from pipeline.gates import audit_of, missed
 from pipeline.recipe import Gates
 from pipeline.records import Answer, Preference, Quality, Verdict
-from pipeline.store import StageCount
+from pipeline.store import DatasetFacts, StageCount
 from tests.support.build import PROMPT, make_candidates, make_chunk, make_preference, make_verdict
 
 COUNTS = {
@@ -16,6 +16,10 @@ COUNTS = {
 }
 
 GOOD = Quality(rows=9, measures=())
+
+FACTS = DatasetFacts(
+    train=9, test=0, articles=9, licences={}, chosen_longer=0, chosen_characters=0, rejected_characters=0, grounded=9
+)
 
 
 def _preferences(number: int, *, own: bool) -> list[Preference]:
@@ -37,11 +41,11 @@ def _preferences(number: int, *, own: bool) -> list[Preference]:
 def test_a_judge_that_prefers_its_own_family_beyond_the_gate_is_named() -> None:
     gates = Gates(self_preference=(-0.1, 0.1))
     audited = audit_of(_preferences(30, own=True), 1)
-    assert missed(gates, COUNTS, audited, GOOD) == (
+    assert missed(gates, COUNTS, audited, GOOD, FACTS) == (
         "kin: self_preference is 1.000 [1.000, 1.000], outside -0.1 to 0.1",
     )
-    assert missed(Gates(self_preference=(-1, 1)), COUNTS, audited, GOOD) == ()
-    assert missed(gates, COUNTS, audit_of(_preferences(30, own=False), 1), GOOD) == ()
+    assert missed(Gates(self_preference=(-1, 1)), COUNTS, audited, GOOD, FACTS) == ()
+    assert missed(gates, COUNTS, audit_of(_preferences(30, own=False), 1), GOOD, FACTS) == ()
 
 
 @pytest.mark.parametrize("bounds", [(0.1, -0.1), (-1.5, 0)])

@@ -411,6 +411,9 @@ def _manifest(folder: Path) -> Manifest:
         audit=Audit(pairs=0, judges={}, longer_wins=None, agreements=(), effective_judges=None),
         quality=Quality(rows=0, measures=()),
         bill=NOTHING,
+        by_stage={},
+        by_engine={},
+        usd_per_pair=None,
         missed_gates=(),
         files=digests(folder),
     )
