@@ -8,9 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pipeline.errors import ProviderDown, UserError
 from pipeline.options import Options, RecipePath
@@ -26,7 +26,7 @@ READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parque
 
 
 class Benchmark(Options):
-    """A set of questions that models are tested on."""
+    """A set of questions that models are tested on; in a recipe, a path or an id on the Hub alone will do."""
 
     path: RecipePath | None = None
     """A file of them (.jsonl, .json, .csv, .parquet or .txt, a question a line), relative to the recipe's folder."""
@@ -47,6 +47,13 @@ class Benchmark(Options):
         return str(self.path or self.dataset)
 
 
+def _named(value: object) -> object:
+    """A bare text as the path that its ending makes it, or else as an id."""
+    if not isinstance(value, str):
+        return value
+    return {"path": value} if Path(value).suffix in READERS else {"dataset": value}
+
+
 @register("filter")
 class Contamination(Filter):
     """Keeps pairs that share few stretches of eight words with any question of the benchmarks.
@@ -57,8 +64,9 @@ class Contamination(Filter):
 
     use: Literal["contamination"] = "contamination"
     """Its name in a recipe."""
-    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
-    """What must stay unseen."""
+    benchmarks: tuple[Annotated[Benchmark, BeforeValidator(_named)], ...] = Field(min_length=1)
+    """What must stay unseen: files or ids on the Hub, such as `[questions.jsonl, openai/gsm8k]`, or, with options,
+    `{dataset: openai/gsm8k, config: main, split: test, revision: ..., columns: [question]}`."""
     at_most: float = Field(default=0.5, ge=0, lt=1)
     """Largest share of a question's stretches of eight words that a pair may hold."""
 
@@ -134,6 +142,9 @@ def texts_of(benchmark: Benchmark) -> Iterator[str]:
     count = 0
     for row in _rows(benchmark):
         columns = benchmark.columns or [name for name, value in row.items() if isinstance(value, str)]
+        if not columns:
+            what, remedy = "no column holds text", f"Its columns: {', '.join(row) or 'none'}"
+            raise UserError(what, where=benchmark.name, remedy=remedy)
         missing = [name for name in columns if not isinstance(row.get(name), str)]
         if missing:
             remedy = f"Its columns: {', '.join(row)}"
@@ -156,9 +167,9 @@ def _rows(benchmark: Benchmark) -> Iterator[dict[str, Any]]:
             )
         else:
             kind = READERS.get(Path(benchmark.path).suffix)
-            if kind is None or not benchmark.path.is_file():
+            if kind is None or not benchmark.path.is_file() or not benchmark.path.stat().st_size:
                 raise UserError(
-                    "no such benchmark file",
+                    "no such benchmark file, or nothing in it",
                     where=str(benchmark.path),
                     remedy=f"Name a file that ends in {', '.join(READERS)}",
                 )

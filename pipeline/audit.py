@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from filters.contamination import Benchmark, Questions, texts_of
+from filters.contamination import READERS, Benchmark, Questions, texts_of
 from pipeline.errors import UserError
 from pipeline.quality.grounds import Grounds
 from pipeline.quality.measure import audit
@@ -14,7 +14,7 @@ from pipeline.quality.rows import read_rows
 from pipeline.records import Loss, Quality
 from pipeline.report.quality import told
 from pipeline.sources.articles import Articles
-from pipeline.store import find_run, writing
+from pipeline.store import MANIFEST, find_run, writing
 
 
 def audit_dataset(
@@ -53,13 +53,14 @@ def audit_dataset(
 
 
 def _found(dataset: str, outputs: Path) -> str:
-    """A run by its name; whatever is a path, or looks like an id on the Hub, as it stands."""
-    is_run = not Path(dataset).exists() and (outputs / dataset.partition("@")[0]).is_dir()
+    """A run by its name, also where a folder of articles has the same; everything else as it stands."""
+    is_run = any((outputs / dataset).glob(f"*/{MANIFEST}")) or (outputs / dataset / MANIFEST).is_file()
     return str(find_run(dataset, outputs)) if is_run else dataset
 
 
 def _benchmark(name: str) -> Benchmark:
-    return Benchmark(path=Path(name)) if Path(name).is_file() else Benchmark(dataset=name)
+    is_file = Path(name).is_file() or Path(name).suffix in READERS
+    return Benchmark(path=Path(name)) if is_file else Benchmark(dataset=name)
 
 
 def _texts(sources: Path) -> Iterator[str]:

@@ -161,6 +161,8 @@ def run_locked(
 ) -> Outcome:
     """As `run`, for who holds the recipe's folder already."""
     home = outputs / loaded.recipe.name
+    if replay:
+        Ledger(replay, read_only=True).close()  # a wrong name is told also where there is nothing to do
     prompts = prompt_versions(loaded.recipe)
     inputs = inputs_of(loaded, prompts)
     last = remembered(home, inputs)

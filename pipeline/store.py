@@ -69,6 +69,7 @@ TO_FORGET = ".to-forget"
 NOT_WRITABLE = frozenset(
     (
         errno.EACCES,
+        errno.ENOENT,
         errno.EPERM,
         errno.EROFS,
         errno.ENOTDIR,

@@ -387,8 +387,13 @@ def test_a_name_that_is_too_long_for_the_disk_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_no_fault_of_the_disk_passes_through(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), writing(tmp_path):
-        (tmp_path / "none").read_text()
+    with pytest.raises(OSError, match="struck"), writing(tmp_path):
+        raise OSError("struck by lightning")
+
+
+def test_a_folder_that_is_not_there_is_the_users_to_make(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write there: No such file or directory"), writing(tmp_path / "a"):
+        (tmp_path / "a" / "b").write_text("")
 
 
 # ---- runs

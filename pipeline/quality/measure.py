@@ -58,11 +58,11 @@ class Bounds(NamedTuple):
     look: float
     """Above this: look."""
     unfit: float | None
-    """Above this, and in ten rows at least: unfit. One row of twenty is a matter for a person's eye."""
+    """Above this, and in ten rows at least or in all: unfit. One row of twenty is a matter for a person's eye."""
 
     def outlook(self, count: int, of: int) -> Outlook:
         """What so many of so many rows mean."""
-        if self.unfit is not None and count >= MANY and count / of > self.unfit:
+        if self.unfit is not None and (count >= MANY or count == of) and count / of > self.unfit:
             return "unfit"
         return "look" if count / of > self.look else "good"
 

@@ -122,6 +122,10 @@ def _splits(
     path = Path(dataset)
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         loaded: Any = load_from_disk(dataset)
+    elif path.is_file() and not path.stat().st_size:
+        raise UserError("there is nothing in it", where=shown, remedy="Name a file with rows")
+    elif path.suffix in READERS and not path.exists():
+        raise UserError("there is no such file", where=shown, remedy="Check its path")
     elif path.is_file():
         loaded = load_dataset(_reader(path), data_files=str(path), streaming=True)
     else:

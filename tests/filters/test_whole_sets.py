@@ -181,13 +181,15 @@ def test_a_file_that_changes_makes_another_run(tmp_path: Path) -> None:
         ({"path": "few.txt", "columns": ["question"]}, "no text in column 'question'"),
         ({"path": "few.txt", "dataset": "a/b"}, "by `path` or by `dataset`"),
         ({}, "by `path` or by `dataset`"),
-        ({"path": "empty.txt"}, "empty"),
+        ({"path": "empty.txt"}, "nothing in it"),
+        ({"path": "numbers.jsonl"}, "no column holds text"),
     ],
 )
 def test_a_benchmark_that_cannot_be_read_is_named(benchmark: dict[str, Any], what: str, tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text(QUESTION)
     (tmp_path / "few.docx").write_text(QUESTION)
     (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "numbers.jsonl").write_text('{"a": 1}\n')
     context = {"folder": tmp_path}
     filter_ = Contamination.model_validate({"benchmarks": [benchmark]}, context=context)
     with pytest.raises(UserError, match=what):

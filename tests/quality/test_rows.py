@@ -147,6 +147,7 @@ def test_a_runs_own_dataset_is_read_train_before_test(tmp_path: Path) -> None:
     [
         ("pairs.docx", "x", "not a file of rows"),
         ("pairs.jsonl", "not JSON\n", "cannot be loaded"),
+        ("pairs.jsonl", "", "there is nothing in it"),
         ("pairs.jsonl", '{"a": 1}\n', "no column 'chosen'"),
         ("pairs.parquet", "not Parquet", "cannot be loaded"),
     ],
@@ -161,3 +162,8 @@ def test_a_file_that_holds_no_pairs_is_refused(name: str, text: str, what: str, 
 def test_a_split_that_is_not_there_is_named_beside_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no split 'tset'.*train"):
         list(read_rows(str(file_of(tmp_path, "jsonl")), split="tset"))
+
+
+def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such file"):
+        list(read_rows(str(tmp_path / "nowhere.jsonl")))
