@@ -34,11 +34,12 @@ PRICES = {"small": {"input": 0.15, "output": 0.6}, "big": {"input": 2.5, "output
 RECIPES: dict[str, dict[str, Any]] = {
     "two a chunk, both orders": {
         "generate": {"use": "triples", "engine": "writer", "per_chunk": 2},
-        "judge": {"jury": [{"use": "pairwise", "engine": "referee"}]},
+        "judge": {"sentinels": 0, "jury": [{"use": "pairwise", "engine": "referee"}]},
     },
     "five a chunk, a jury of two, lead": {
         "generate": {"use": "triples", "engine": "writer", "per_chunk": 5, "temperature": 1.0},
         "judge": {
+            "sentinels": 0,
             "jury": [
                 {"use": "pairwise", "engine": "referee", "reason": True},
                 {"use": "rubric", "engine": "writer", "name": "second"},
@@ -49,6 +50,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "one a chunk, notes and source, one call": {
         "generate": {"use": "triples", "engine": "referee", "per_chunk": 1},
         "judge": {
+            "sentinels": 0,
             "jury": [{"use": "notes", "engine": "writer", "reference": "source"}],
             "policy": {"use": "one-call"},
         },

@@ -39,6 +39,9 @@ IN_FLIGHT = 16
 PATIENCE = 300.0
 """Seconds after which a run that neither ends nor asks is given up."""
 
+TELL_TIMES = frozenset(("journal.jsonl", "report.html", "changes.json", "published.json"))
+"""Files of a run that are not the same from start to start."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -57,7 +60,7 @@ class Trial:
     lost: tuple[int, ...]
     """At each kill, the requests that were answered or under way and not in the ledger."""
     identical: bool
-    """Whether both runs' folders hold the same files, byte for byte, but for the journal."""
+    """Whether both runs' folders hold the same files, byte for byte, but for what tells times."""
     partial: tuple[str, ...]
     """Files in the killed run's folder that the other does not have."""
     seconds: float
@@ -183,10 +186,10 @@ def _kept(ledger: Path) -> int:
 
 
 def _contents(outputs: Path) -> dict[str, bytes]:
-    """Every file of the only run there, hidden ones too, but for the journal."""
+    """Every file of the only run there, hidden ones too, but for what tells times."""
     (manifest,) = outputs.glob("*/*/run.json")
     folder = manifest.parent
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "journal.jsonl")
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in TELL_TIMES)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from pipeline.gates import audit_of
+from pipeline.meter import Account
 from pipeline.records import Preference
 from pipeline.report.card import card
 from pipeline.report.summary import summary
@@ -183,7 +184,7 @@ def test_draws_that_say_the_same_are_counted_on_screen_and_card_and_shown(tmp_pa
     count = manifest.counts["draw"]
     assert count.dropped == {"same_answer": count.kept}
     line = f"{count.kept:,} of {count.seen:,} further answers"
-    assert line in " ".join(summary(manifest, built.folder, manifest.bill).split())
+    assert line in " ".join(summary(manifest, built.folder, manifest.bill, Account().bill()).split())
     assert f"| further answers | {count.seen:,} | {count.kept:,} | same_answer" in card(manifest, "")
     preference = next(item for item in built.preferences if item.decided)
     assert len(preference.candidates.answers) == 3
@@ -194,7 +195,9 @@ def test_where_nothing_is_drawn_nothing_is_said_of_draws(tmp_path: Path) -> None
     built = built_in(tmp_path / "home", {"draws": 0, "temperatures": []})
     manifest = manifest_in(built.folder)
     assert manifest.counts["draw"].seen == 0
-    assert "further answers" not in summary(manifest, built.folder, manifest.bill) + card(manifest, "")
+    assert "further answers" not in summary(manifest, built.folder, manifest.bill, Account().bill()) + card(
+        manifest, ""
+    )
     assert {row["candidates"] for row in built.rows} == {2}
 
 

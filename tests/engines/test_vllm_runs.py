@@ -78,7 +78,7 @@ def test_two_engines_are_two_servers_side_by_side(fake: FakeVLLM, tmp_path: Path
         "vllm-judge-2.log",
         "vllm-tiny-1.log",
     ]
-    assert [start["variables"].get("CUDA_VISIBLE_DEVICES") for start in fake.starts] == [None, "1"]
+    assert {start["variables"].get("CUDA_VISIBLE_DEVICES") for start in fake.starts} == {None, "1"}
     assert fake.processes() == []
 
 
