@@ -65,6 +65,9 @@ def test_the_page_tells_what_the_manifest_says(folder: Path, text: str) -> None:
         assert measure.words in said
     assert f"{manifest.dataset.train:,} to train on, {manifest.dataset.test:,} held out" in said
     assert "1 row added <b>" in said
+    for name, bill in (*manifest.by_stage.items(), *manifest.by_engine.items()):
+        assert f"{name} {bill.calls:,}" in said
+    assert "further answers" not in said, "none were asked for"
 
 
 def test_every_pair_can_be_browsed_with_its_answers_votes_and_place_in_the_article(folder: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from pipeline.records import Bill, Estimate, JudgeAudit
 from pipeline.report.page.charts import lengths, strengths
 from pipeline.report.page.samples import Gathered, gather
 from pipeline.report.quality import worth
-from pipeline.report.summary import NO_MODEL, STAGES
+from pipeline.report.summary import NO_MODEL, stages
 from pipeline.report.words import dollars
 from pipeline.store import MANIFEST, Manifest, StageCount, events, write_text
 
@@ -106,7 +106,11 @@ def rendered(manifest: Manifest, folder: Path, changes: str, gathered: Gathered)
             ended=starts[-1].began if starts else "",
             sections=_sections(changes),
             no_model=NO_MODEL,
-            funnel=[_stage(name, manifest.counts[stage]) for stage, name in STAGES.items() if stage in manifest.counts],
+            funnel=[
+                _stage(name, manifest.counts[stage])
+                for stage, name in stages(manifest).items()
+                if stage in manifest.counts
+            ],
             changes=changes,
             judges=[_judge(name, audit) for name, audit in manifest.audit.judges.items()],
             judges_together=list(_together(manifest)),
@@ -200,6 +204,9 @@ def _together(manifest: Manifest) -> Iterator[str]:
 
 
 def _bills(manifest: Manifest) -> Iterator[_Billed]:
+    for what, bills in (("stage", manifest.by_stage), ("engine", manifest.by_engine)):
+        for name, bill in bills.items():
+            yield _Billed(f"{what} {name}", bill, dollars(bill))
     yield _Billed("all", manifest.bill, dollars(manifest.bill))
 
 
