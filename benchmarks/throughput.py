@@ -250,12 +250,12 @@ budget: {{usd: 1000000}}
 async def ours(job: Job, began: float) -> Measured:
     """The engine, the budget and the ledger, put together as a run does it."""
     from pipeline.asking import request_to
+    from pipeline.connecting import Desk, connected, purse_of
     from pipeline.engines.ledger import Ledger
     from pipeline.generators.triples import SCHEMA
     from pipeline.meter import Meter
     from pipeline.recipe import parse
     from pipeline.records import Message, PromptRef, Rendered, Sampling
-    from pipeline.run import Desk, connected, purse_of
 
     recipe = parse(RECIPE.format(url=job.url, in_flight=job.in_flight), Path("throughput.yaml")).recipe
     address, ref = recipe.engines["writer"].address("writer"), PromptRef(name="triples", version="0" * 16)

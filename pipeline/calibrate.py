@@ -10,12 +10,13 @@ from pathlib import Path
 from judges.calibration import Calibration, Unlabelled, save
 from judges.gold import GoldPair, Trial, poll, read_gold, read_trials
 from judges.replay import calibrate as fit
+from pipeline.connecting import Desk, connected, purse_of
 from pipeline.engines.ledger import Ledger
 from pipeline.errors import UserError
 from pipeline.meter import Meter
 from pipeline.recipe import Loaded
 from pipeline.records import Preference, Verdict
-from pipeline.run import Desk, connected, ledger_location, purse_of
+from pipeline.run import ledger_location
 from pipeline.store import LOGS, PREFERENCES, find_run, read, writing
 
 

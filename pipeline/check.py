@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TextIO
 
 from judges.gold import read_gold
+from pipeline.connecting import Desk, examine
 from pipeline.engines.ledger import Ledger
 from pipeline.engines.offline import EMBEDDED
 from pipeline.meter import Meter
+from pipeline.preparing import prepare, prompt_versions, try_prompts
 from pipeline.recipe import Loaded, Recipe
 from pipeline.records import Address
 from pipeline.registry import Part
 from pipeline.report.summary import NO_MODEL
 from pipeline.report.words import dollars
-from pipeline.run import Desk, examine, ledger_location, prepare, prompt_versions, try_prompts
+from pipeline.run import ledger_location
 from pipeline.store import LOGS, Tally, units
 
 TWO = 2

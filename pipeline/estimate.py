@@ -23,24 +23,16 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple, TextIO
 
+from pipeline.connecting import Desk, connected, purse_of
 from pipeline.engines.ledger import Ledger
 from pipeline.errors import RecordFailed, UserError
 from pipeline.identity import fraction
 from pipeline.meter import Account, Meter
+from pipeline.preparing import prepare, try_prompts
 from pipeline.recipe import Loaded, Recipe
 from pipeline.records import Reply, Request, Spending, Unit
 from pipeline.report.forecast import Estimated, Range
-from pipeline.run import (
-    WINDOW,
-    Desk,
-    connected,
-    ledger_location,
-    pairs_of,
-    prepare,
-    purse_of,
-    run_identity,
-    try_prompts,
-)
+from pipeline.run import WINDOW, ledger_location, pairs_of, run_identity
 from pipeline.store import LOGS, Tally, locked, units
 from pipeline.window import in_order
 

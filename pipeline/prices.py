@@ -28,7 +28,7 @@ SMALLEST = Decimal("1e-12")
 """Dollars are kept to this digit: below any price of a single token, and a float holds it exactly enough to add up."""
 
 HALF = Decimal("0.5")
-"""A batch costs half at OpenAI and Anthropic alike; the list has no batch prices of OpenAI's."""
+"""What a batch costs of the list's price, at OpenAI and Anthropic alike."""
 
 Billing = Literal["tokens", "batch", "none"]
 """How an engine's calls are billed: by the token, at a batch's price, or by nobody."""

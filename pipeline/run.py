@@ -16,60 +16,50 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, closing
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TextIO
 
-from pipeline.engines.checkup import Checkup
-from pipeline.engines.ledger import Clerk, Ledger
+from pipeline.connecting import Desk, connected, purse_of
+from pipeline.engines.ledger import Ledger
 from pipeline.engines.offline import EMBEDDED
 from pipeline.engines.replay import replaying
 from pipeline.engines.till import Purse
-from pipeline.errors import BudgetSpent, Interrupted, Later, ProviderDown, RecordFailed, UserError
+from pipeline.errors import BudgetSpent, Interrupted, Later, ProviderDown, UserError
 from pipeline.formats import Layout
 from pipeline.gates import audit_of, missed
 from pipeline.identity import digest
 from pipeline.inputs import inputs_of, remember, remembered
 from pipeline.meter import Account, Meter, Place
+from pipeline.preparing import inputs_on_disk, prepare, prompt_versions, try_prompts
 from pipeline.quality.measure import audit
 from pipeline.quality.rows import read_parquet
 from pipeline.recipe import Loaded, Recipe
 from pipeline.records import (
-    Answer,
-    Article,
     Ask,
     Bill,
-    Chunk,
     Decision,
     Failure,
     Loss,
     Preference,
     Reply,
     Request,
-    Sampling,
-    Showing,
-    Span,
     Spending,
-    Task,
     Unit,
 )
-from pipeline.registry import Judge, Workplace, no_budget
+from pipeline.registry import Judge
 from pipeline.report.answers import write_answers
 from pipeline.report.card import card
 from pipeline.report.page import write_page
 from pipeline.report.progress import Progress
 from pipeline.sentinels import SENTINELS, Sentinels
-from pipeline.stages.chunk import chunk
 from pipeline.stages.filter import decide, loss_by
 from pipeline.stages.generate import generate
-from pipeline.stages.ingest import ingest
 from pipeline.stages.judge import judge
 from pipeline.stages.publish import Wording, schema_of, with_articles, write_dataset
 from pipeline.store import (
-    ARTICLES,
-    CHUNKS,
     DATASET,
     DECISIONS,
     LOGS,
@@ -77,7 +67,6 @@ from pipeline.store import (
     MANIFEST,
     PREFERENCES,
     REQUESTS,
-    TASKS,
     TO_FORGET,
     DatasetFacts,
     Lines,
@@ -104,16 +93,6 @@ from prompts import load as load_prompt
 WINDOW = 256
 """Chunks that may be done and wait for a slower one before them: order costs no standstill, and memory has a bound.
 It is wider only for engines that want more chunks than that at once."""
-
-NAMED = 20
-"""Articles that could not be read, named on screen; all are in the losses."""
-
-
-_SONG = "A canary sings in the mine."
-CANARY = Chunk(article_id="canary", start=0, end=len(_SONG), text=_SONG, sentences=(Span(start=0, end=len(_SONG)),))
-"""A chunk to rehearse with, where no article is at hand."""
-TASK_CANARY = Task(source_id="canary", instruction="Which canary sings?", output=_SONG)
-"""The same for a recipe about tasks."""
 
 
 class Outcome(NamedTuple):
@@ -224,122 +203,12 @@ def _said(wait: bool, replay: str | None) -> list[str]:
     return [*([] if wait else ["--no-wait"]), *(["--replay", replay] if replay else [])]
 
 
-def prepare(recipe: Recipe, folder: Path, tally: Tally, stream: TextIO) -> None:
-    """Write the articles and their chunks, or the tasks, and what was lost on the way.
-
-    Raises:
-        UserError: nothing is left to work on.
-    """
-    named = 0
-    with ExitStack() as stack, Lines(folder / LOSSES) as losses:
-        files = [stack.enter_context(Lines(folder / name)) for name in _inputs(recipe)]
-        for item in ingest(recipe.sources):
-            tally.see("ingest")
-            if isinstance(item, Loss):
-                losses.write(item)
-                tally.lose(item)
-                named += _name(item, named, stream)
-                continue
-            files[0].write(item)
-            tally.keep("ingest")
-            if isinstance(item, Task):  # which is not cut
-                tally.see("chunk")
-                tally.keep("chunk")
-            else:
-                _chunk(item, recipe, tally, files[-1], losses)
-    if named > NAMED:
-        print(f"... and {named - NAMED} more, in {LOSSES}", file=stream)
-    if not files[-1].rows:
-        read_, short = ("instructions", "") if recipe.of_tasks else ("articles", ", none as long as a chunk")
-        raise UserError(
-            f"nothing to work on: {files[0].rows} {read_} read{short}",
-            where=f"recipe {recipe.name!r}",
-            remedy=f"Look at `sources`{'' if recipe.of_tasks else ' and `chunk`'}, or add {read_}",
-        )
-
-
-def _inputs(recipe: Recipe) -> tuple[str, ...]:
-    """The files that hold what a run works on."""
-    return (TASKS,) if recipe.of_tasks else (ARTICLES, CHUNKS)
-
-
-def _name(item: Loss, named: int, stream: TextIO) -> int:
-    if item.fate != "failed":
-        return 0
-    if named < NAMED:
-        print(f"not read: {item.record}: {item.detail or item.code}", file=stream)
-    return 1
-
-
-def _chunk(article: Article, recipe: Recipe, tally: Tally, chunks: Lines, losses: Lines) -> None:
-    pieces = chunk(article, recipe.chunk)
-    tally.see("chunk", len(pieces.chunks) + len(pieces.losses))
-    tally.keep("chunk", len(pieces.chunks))
-    for piece in pieces.chunks:
-        chunks.write(piece)
-    for remainder in pieces.losses:
-        losses.write(remainder)
-        tally.lose(remainder)
-
-
-def try_prompts(recipe: Recipe, unit: Unit) -> None:
-    """Render every prompt once, with a real chunk or task: each checks that what it is about reaches the model.
-
-    Raises:
-        UserError: it does not.
-    """
-    recipe.generate.rehearse(unit)
-    for juror in recipe.judge.jury:
-        juror.rehearse(_canaries(unit))
-
-
-def _canaries(unit: Unit) -> Showing:
-    x, y = Answer(text="The first canary.", origin="given"), Answer(text="The second canary.", origin="given")
-    return Showing(pair="canary", instruction="Which canary sings?", source=unit.passage, x=x, y=y, swapped=False)
-
-
-async def samplings(recipe: Recipe) -> dict[str, Sampling]:
-    """How the first request to each engine that a part asks will be drawn, by engine; nobody is asked.
-
-    Of a part that asks several engines one after the other only the first is known; for others it is the server's way.
-    """
-    found = {name: Sampling() for name in recipe.asked}
-    asked: set[str] = set()
-
-    async def note(request: Request) -> Reply:
-        if request.engine not in asked:
-            found[request.engine] = request.sampling
-        asked.add(request.engine)
-        raise RecordFailed("rehearsal", "nobody is asked")
-
-    with suppress(RecordFailed):
-        await recipe.generate(TASK_CANARY if recipe.of_tasks else CANARY, note)
-    for juror in recipe.judge.jury:
-        with suppress(RecordFailed):
-            await juror(_canaries(CANARY), note)
-    return found
-
-
 def run_identity(loaded: Loaded, folder: Path) -> str:
     """Digest of all that decides a run's outcome: version, recipe, prompts, evidence, articles and their chunks."""
     recipe = loaded.recipe
-    files = [sha256_of(folder / name) for name in _inputs(recipe)]
+    files = [sha256_of(folder / name) for name in inputs_on_disk(recipe)]
     evidence = [recipe.judge.policy.evidence_digest, *(filter_.evidence_digest for filter_ in recipe.filters)]
     return digest("run", [version("pairwright"), loaded.identity, prompt_versions(recipe), evidence, *files], length=12)
-
-
-def prompt_versions(recipe: Recipe) -> dict[str, str]:
-    """Version by name of every prompt that the recipe uses.
-
-    Raises:
-        UserError: two different prompts have one name: rows could not say which made them.
-    """
-    versions: dict[str, str] = {}
-    for name in (name for part in (recipe.generate, *recipe.judge.jury) for name in part.prompts):
-        ref = load_prompt(name).ref
-        if versions.setdefault(ref.name, ref.version) != ref.version:
-            raise UserError(f"two different prompts are called {ref.name!r}", where=name, remedy="Rename one of them")
-    return versions
 
 
 def ledger_location(loaded: Loaded, outputs: Path) -> str:
@@ -539,87 +408,6 @@ async def _answering(now: _UnderWay) -> AsyncIterator[Ask]:
         return reply
 
     yield counted
-
-
-class Desk(NamedTuple):
-    """Where requests are answered from, and where they are counted."""
-
-    ledger: Ledger
-    meter: Meter
-    logs: Path
-    """Folder for what servers say."""
-    purse: Purse | None
-    """What may be spent; None for as much as it takes."""
-    stream: TextIO
-    """Where to warn."""
-    sentinels: Sentinels | None = None
-    """Who asks the judges what they must know; None where nobody's verdict is to be trusted for a dataset."""
-    wait: bool = True
-    """Whether to wait for batches."""
-
-
-def purse_of(recipe: Recipe, run: str, ledger: Ledger) -> Purse | None:
-    """What a run may still spend by its recipe; None if there is no limit."""
-    return Purse(recipe.budget.usd, run, recipe.engines, ledger) if recipe.budget else None
-
-
-@asynccontextmanager
-async def connected(recipe: Recipe, desk: Desk) -> AsyncIterator[Ask]:
-    """One `ask` for all engines: by way of the ledger, once they are known to be well, as long as the money lasts."""
-    async with AsyncExitStack() as stack:
-        lines = await _connect(recipe, desk, stack)
-
-        async def pay(request: Request) -> Reply:
-            await lines.checkup.passed()
-            if desk.sentinels is not None and recipe.engines[request.engine].live:
-                await desk.sentinels.passed(request.engine, lines.ask)
-            with desk.meter.timing(request.engine, recipe.engines[request.engine].in_flight):
-                return await lines.ask(request)
-
-        clerk = await stack.enter_async_context(Clerk(desk.ledger, pay, desk.meter))
-        yield clerk.ask
-
-
-async def examine(recipe: Recipe, desk: Desk) -> None:
-    """Ask every engine that a part asks whether it is well, and nothing else.
-
-    Raises:
-        UserError: a key, a model or an address is wrong, or a server does not take the question.
-        ProviderDown: an engine does not answer.
-    """
-    async with AsyncExitStack() as stack:
-        await (await _connect(recipe, desk, stack)).checkup.run()
-
-
-class _Lines(NamedTuple):
-    """The way to all engines."""
-
-    ask: Ask
-    """By a request's address to the right one; not by way of the ledger."""
-    checkup: Checkup
-
-
-async def _connect(recipe: Recipe, desk: Desk, stack: AsyncExitStack) -> _Lines:
-    purse, engines = desk.purse, recipe.engines
-    workplace = Workplace(
-        logs=desk.logs,
-        notes=desk.ledger,
-        wait=desk.wait,
-        unheard=purse.unheard if purse else no_budget,
-        kept=desk.ledger.kept,
-    )
-    lines = {name: await stack.enter_async_context(engine(workplace)) for name, engine in engines.items()}
-
-    async def dispatch(request: Request) -> Reply:
-        return await lines[request.engine](request)
-
-    ask: Ask = dispatch
-    if purse is not None:
-        stack.enter_context(purse.opened())
-        ask = purse.guarding(dispatch)
-    checkup = Checkup(engines, await samplings(recipe), ask, desk.meter, desk.stream)
-    stack.push_async_callback(checkup.close)
-    return _Lines(ask, checkup)
 
 
 class Pairs(NamedTuple):

@@ -19,47 +19,36 @@ articles did.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field
 
 from pipeline.errors import UserError
 from pipeline.identity import digest
 from pipeline.options import RecipePath
 from pipeline.records import Article, Loss
-from pipeline.registry import Source, register
+from pipeline.registry import register
 from pipeline.sources.clutter import without_clutter
-from pipeline.sources.files import READ, TABLES, TEXTS, files_below, fingerprint_of
+from pipeline.sources.files import READ, TABLES, TEXTS, files_below
 from pipeline.sources.found import Columns, Found, lost, read_rows
 from pipeline.sources.hub import dataset_rows
+from pipeline.sources.origin import Origin
 from pipeline.sources.tables import rows_of
 from pipeline.sources.texts import article_in
 from pipeline.sources.tidy import Markup, heading_words, looks_like_markdown, one_line, tidy
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
-"""A revision that never changes, unlike a branch or a tag."""
-
 
 @register("source")
-class Articles(Source):
+class Articles(Origin):
     """Articles from a file, a folder or a Hugging Face dataset."""
 
     use: Literal["articles"] = "articles"
     """Name of this source."""
     path: RecipePath | None = None
     """File or folder of JSON, JSONL, CSV, TSV, Parquet, Markdown, text or HTML; relative to the recipe."""
-    dataset: str | None = None
-    """Hugging Face dataset: its id on the Hub, or the folder of a saved one. Either this or `path`."""
-    config: str | None = None
-    """Configuration of the dataset, if it has several."""
-    split: str = "train"
-    """Split of the dataset."""
-    revision: str | None = None
-    """Commit or tag of the dataset; none for the newest."""
     columns: Columns = Columns()
     """Which column holds the text, the title, the id and so on; usual names are found without it."""
     markup: Literal["auto", "markdown", "plain"] = "auto"
@@ -68,19 +57,6 @@ class Articles(Source):
     """Longest article, in characters; a longer one is filed as too_long."""
     licence: str = ""
     """Licence of every article that does not state its own."""
-
-    @field_validator("dataset")
-    @classmethod
-    def _beside_the_recipe(cls, dataset: str | None, info: ValidationInfo) -> str | None:
-        """A name is a folder beside the recipe if there is one, and else an id on the Hub."""
-        folder = Path((info.context or {}).get("folder", "."))
-        return str(folder / dataset) if dataset and (folder / dataset).exists() else dataset
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.path is None) == (self.dataset is None):
-            raise ValueError("give either path or dataset")
-        return self
 
     def __call__(self) -> Iterator[Article | Loss]:
         """Every article, or why it is none, in an order that is always the same.
@@ -91,13 +67,6 @@ class Articles(Source):
         """
         for found in self.found():
             yield found if isinstance(found, Loss) else self._article(found)
-
-    def fingerprint(self) -> str | None:
-        """Digest of the files' names and bytes, or of a dataset's commit; None for whatever else a dataset may be."""
-        if self.path is not None:
-            files = [(name, fingerprint_of(path, name)) for path, name in files_below(self.path)]
-            return digest("files", [self.path.is_dir(), files], length=64)
-        return self.revision if self.revision and COMMIT.fullmatch(self.revision) else None
 
     def found(self) -> Iterator[Found | Loss]:
         """Every text as its reader found it, before tidying. Raises as a call does."""

@@ -15,21 +15,21 @@ Texts stay as they were given: no tidying, since a prompt's blanks may be what i
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field
 
 from pipeline.errors import RecordFailed, UserError, did_you_mean
 from pipeline.identity import digest
 from pipeline.options import Options, RecipePath
 from pipeline.records import Loss, Task, Turn
-from pipeline.registry import Source, register
-from pipeline.sources.files import TABLES, files_below, fingerprint_of, is_utf8, open_lines, readable
+from pipeline.registry import register
+from pipeline.sources.files import TABLES, files_below, is_utf8, open_lines, readable
 from pipeline.sources.found import Row, as_words, lost
 from pipeline.sources.hub import dataset_rows
+from pipeline.sources.origin import Origin
 from pipeline.sources.tables import rows_of
 
 Form = Literal["conversations", "alpaca", "prompts"]
@@ -130,7 +130,7 @@ class TaskColumns(Options):
 
 
 @register("source")
-class Instructions(Source):
+class Instructions(Origin):
     """Instructions from a file, a folder or a Hugging Face dataset: prompts, Alpaca, ShareGPT or messages."""
 
     gives: ClassVar[Literal["articles", "tasks"]] = "tasks"
@@ -138,14 +138,6 @@ class Instructions(Source):
     """Name of this source."""
     path: RecipePath | None = None
     """File or folder of JSON, JSONL, CSV, TSV, Parquet, or text with one prompt a line; relative to the recipe."""
-    dataset: str | None = None
-    """Hugging Face dataset: its id on the Hub, or the folder of a saved one. Either this or `path`."""
-    config: str | None = None
-    """Configuration of the dataset, if it has several."""
-    split: str = "train"
-    """Split of the dataset."""
-    revision: str | None = None
-    """Commit or tag of the dataset; none for the newest."""
     form: Literal["auto", "conversations", "alpaca", "prompts"] = "auto"
     """What a row is; auto: told by its columns."""
     columns: TaskColumns = TaskColumns()
@@ -154,19 +146,6 @@ class Instructions(Source):
     """Longest task, in characters of all that is asked and answered; a longer one is filed as too_long."""
     licence: str = ""
     """Licence of every instruction that does not state its own."""
-
-    @field_validator("dataset")
-    @classmethod
-    def _beside_the_recipe(cls, dataset: str | None, info: ValidationInfo) -> str | None:
-        """A name is a folder beside the recipe if there is one, and else an id on the Hub."""
-        folder = Path((info.context or {}).get("folder", "."))
-        return str(folder / dataset) if dataset and (folder / dataset).exists() else dataset
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.path is None) == (self.dataset is None):
-            raise ValueError("give either path or dataset")
-        return self
 
     def __call__(self) -> Iterator[Task | Loss]:
         """Every task, or why it is none, in an order that is always the same.
@@ -185,13 +164,6 @@ class Instructions(Source):
                 self.columns.check(row, form)
                 checked = True
             yield self._task(row, form)
-
-    def fingerprint(self) -> str | None:
-        """Digest of the files' names and bytes, or of a dataset's commit; None for whatever else a dataset may be."""
-        if self.path is not None:
-            files = [(name, fingerprint_of(path, name)) for path, name in files_below(self.path)]
-            return digest("files", [self.path.is_dir(), files], length=64)
-        return self.revision if self.revision and re.fullmatch(r"[0-9a-f]{40}", self.revision) else None
 
     def _rows(self) -> Iterator[Row | Loss]:
         if self.dataset is not None:

@@ -29,9 +29,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from judges.by_model import is_kin
+from judges.hearing import heard
 from judges.policy import support
 from judges.self_votes import confirmed
-from pipeline.errors import RecordFailed
 from pipeline.identity import coin, fraction
 from pipeline.recipe import JudgeSettings
 from pipeline.records import Answer, Ask, Candidates, Loss, Preference, Ranked, Settled, Showing, Verdict
@@ -188,7 +188,7 @@ class _Hearing:
             y=y,
             swapped=self._y_first(x, y) != call.other,
         )
-        return await _verdict(self._judge(call.judge), showing, self.ask)
+        return await heard(self._judge(call.judge), showing, self.ask)
 
     def _judge(self, label: str) -> Judge:
         return next(judge for judge in self.settings.jury if judge.label == label)
@@ -242,21 +242,6 @@ def _at_its_word(verdict: Verdict) -> Settled:
 def _strangers(jury: Sequence[Judge], answers: Sequence[Answer]) -> list[str]:
     """The judges that ask a model and that none of the answers is kin to, by label."""
     return [judge.label for judge in jury if judge.prompts and not any(is_kin(judge, answer) for answer in answers)]
-
-
-async def _verdict(judge: Judge, showing: Showing, ask: Ask) -> Verdict:
-    try:
-        return await judge(showing, ask)
-    except RecordFailed as failure:
-        return Verdict(
-            judge=judge.label,
-            x=showing.x.id,
-            y=showing.y.id,
-            swapped=showing.swapped,
-            said="unreadable",
-            reason=str(failure),
-            requests=failure.requests,
-        )
 
 
 def _loss(preference: Preference) -> Loss:

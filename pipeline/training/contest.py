@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.errors import RecordFailed
+from judges.hearing import heard
 from pipeline.identity import coin
 from pipeline.records import Answer, Ask, Showing, Verdict
 from pipeline.registry import Judge
@@ -78,24 +78,10 @@ async def _poll(
     showings = [
         Showing(pair=pair.id, instruction=pair.question, x=x, y=y, swapped=swapped) for swapped in (first, not first)
     ]
-    verdicts = await asyncio.gather(*(_verdict(judge, showing, ask) for judge in jury for showing in showings))
+    verdicts = await asyncio.gather(*(heard(judge, showing, ask) for judge in jury for showing in showings))
     points = [_points(verdict) for verdict in verdicts if verdict.said != "unreadable"]
     longer = len(words(new)) - len(words(old))
     return Bout(sum(points) / len(points), longer) if points else None, list(verdicts)
-
-
-async def _verdict(judge: Judge, showing: Showing, ask: Ask) -> Verdict:
-    try:
-        return await judge(showing, ask)
-    except RecordFailed as failure:
-        return Verdict(
-            judge=judge.label,
-            x=showing.x.id,
-            y=showing.y.id,
-            swapped=showing.swapped,
-            said="unreadable",
-            reason=str(failure),
-        )
 
 
 def _points(verdict: Verdict) -> float:

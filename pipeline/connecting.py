@@ -1,0 +1,103 @@
+"""The way of a request to its engine: by the ledger, past the checkup, the sentinels and the till, to the server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from pipeline.engines.checkup import Checkup
+from pipeline.engines.ledger import Clerk, Ledger
+from pipeline.engines.till import Purse
+from pipeline.meter import Meter
+from pipeline.preparing import samplings
+from pipeline.recipe import Recipe
+from pipeline.records import (
+    Ask,
+    Reply,
+    Request,
+)
+from pipeline.registry import Workplace, no_budget
+from pipeline.sentinels import Sentinels
+
+
+class Desk(NamedTuple):
+    """Where requests are answered from, and where they are counted."""
+
+    ledger: Ledger
+    meter: Meter
+    logs: Path
+    """Folder for what servers say."""
+    purse: Purse | None
+    """What may be spent; None for as much as it takes."""
+    stream: TextIO
+    """Where to warn."""
+    sentinels: Sentinels | None = None
+    """Who asks the judges what they must know; None where nobody's verdict is to be trusted for a dataset."""
+    wait: bool = True
+    """Whether to wait for batches."""
+
+
+def purse_of(recipe: Recipe, run: str, ledger: Ledger) -> Purse | None:
+    """What a run may still spend by its recipe; None if there is no limit."""
+    return Purse(recipe.budget.usd, run, recipe.engines, ledger) if recipe.budget else None
+
+
+@asynccontextmanager
+async def connected(recipe: Recipe, desk: Desk) -> AsyncIterator[Ask]:
+    """One `ask` for all engines: by way of the ledger, once they are known to be well, as long as the money lasts."""
+    async with AsyncExitStack() as stack:
+        lines = await _connect(recipe, desk, stack)
+
+        async def pay(request: Request) -> Reply:
+            await lines.checkup.passed()
+            if desk.sentinels is not None and recipe.engines[request.engine].live:
+                await desk.sentinels.passed(request.engine, lines.ask)
+            with desk.meter.timing(request.engine, recipe.engines[request.engine].in_flight):
+                return await lines.ask(request)
+
+        clerk = await stack.enter_async_context(Clerk(desk.ledger, pay, desk.meter))
+        yield clerk.ask
+
+
+async def examine(recipe: Recipe, desk: Desk) -> None:
+    """Ask every engine that a part asks whether it is well, and nothing else.
+
+    Raises:
+        UserError: a key, a model or an address is wrong, or a server does not take the question.
+        ProviderDown: an engine does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        await (await _connect(recipe, desk, stack)).checkup.run()
+
+
+class _Lines(NamedTuple):
+    """The way to all engines."""
+
+    ask: Ask
+    """By a request's address to the right one; not by way of the ledger."""
+    checkup: Checkup
+
+
+async def _connect(recipe: Recipe, desk: Desk, stack: AsyncExitStack) -> _Lines:
+    purse, engines = desk.purse, recipe.engines
+    workplace = Workplace(
+        logs=desk.logs,
+        notes=desk.ledger,
+        wait=desk.wait,
+        unheard=purse.unheard if purse else no_budget,
+        kept=desk.ledger.kept,
+    )
+    lines = {name: await stack.enter_async_context(engine(workplace)) for name, engine in engines.items()}
+
+    async def dispatch(request: Request) -> Reply:
+        return await lines[request.engine](request)
+
+    ask: Ask = dispatch
+    if purse is not None:
+        stack.enter_context(purse.opened())
+        ask = purse.guarding(dispatch)
+    checkup = Checkup(engines, await samplings(recipe), ask, desk.meter, desk.stream)
+    stack.push_async_callback(checkup.close)
+    return _Lines(ask, checkup)
